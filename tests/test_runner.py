@@ -1,0 +1,141 @@
+"""``vasg run`` and the other commands as users and schedulers call them: real processes, real Spark, exit codes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vasg.runner import HOME, environment
+from vasg.tables import Warehouse
+
+VASG = str(Path(sys.executable).parent / "vasg")  # the console script of this environment
+CONFIG = "[reviews]\npath = 'raw.csv'\nuser_column = 'u'\nproduct_column = 'p'\n"
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A folder with a few purchases and a configuration that reads them."""
+    (tmp_path / "raw.csv").write_text("u,p\n" + "".join(f"u{i % 3},p{i % 5}\n" for i in range(15)))
+    (tmp_path / "config.toml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def vasg(shop: Path) -> Command:
+    """``vasg("run", ...)`` in the folder of the shop."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([VASG, *arguments], cwd=shop, capture_output=True, text=True, check=False)
+
+    return call
+
+
+def test_a_run_does_what_is_needed_and_no_more(vasg: Command, shop: Path) -> None:
+    run = ("run", "--config", "config.toml", "--root", "root", "--to", "preprocess_reviews")
+    run += ("--set", "reviews.implicit_rating=2.5")
+    first = vasg(*run)
+    assert first.returncode == 0, first.stderr
+    assert "preprocess_reviews: done in " in first.stdout
+    assert "reviews 15" in first.stdout
+    warehouse = Warehouse(shop / "root")
+    assert warehouse.catalog()["sequence"] == 1
+    record = json.loads(next((shop / "root" / "runs").glob("*/run.json")).read_text())
+    assert record["exit_code"] == 0
+    assert record["stages"][0]["rows_out"]["reviews"] == 15
+    assert (shop / "root" / "runs" / record["run_id"] / "preprocess_reviews.log").exists()
+
+    second = vasg(*run)
+    assert (second.returncode, second.stderr) == (0, "")
+    assert "preprocess_reviews: up to date" in second.stdout
+    assert warehouse.catalog()["sequence"] == 1
+
+    where = vasg("path", "--root", "root", "reviews")
+    assert where.stdout.strip() == str(warehouse.path("reviews"))
+    assert "implicit_rating = 2.5" in (warehouse.path("reviews") / "_config.toml").read_text()
+    assert set(warehouse.read_arrow("reviews")["rating"].to_pylist()) == {2.5}
+
+    forced = vasg(*run, "--from", "preprocess_reviews")
+    assert "preprocess_reviews: done in " in forced.stdout
+    assert warehouse.catalog()["sequence"] == 2
+    assert not (shop / "root" / "lock").exists()
+
+
+def test_a_stage_that_fails_ends_the_run_with_its_code_and_line_and_publishes_nothing(
+    vasg: Command, shop: Path
+) -> None:
+    failed = vasg("run", "--config", "config.toml", "--root", "root", "--set", "reviews.user_column=customer")
+    assert failed.returncode == 65, failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+    assert failed.stderr.startswith("vasg preprocess_reviews: ")
+    assert "customer" in failed.stderr
+    assert "stopped with code 65" in failed.stdout
+    assert failed.stderr not in failed.stdout
+    assert not (shop / "root" / "catalog").exists()
+    assert not list((shop / "root").glob("tables/*/*"))
+    record = json.loads(next((shop / "root" / "runs").glob("*/run.json")).read_text())
+    assert (record["exit_code"], len(record["stages"])) == (65, 1)
+    log = (shop / "root" / "runs" / record["run_id"] / "preprocess_reviews.log").read_text()
+    assert log.startswith("$ ")
+    assert failed.stderr in log
+    assert "Running Spark version" in log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "--config", "config.toml"], 64, "the following arguments are required: --root"),
+        (["go"], 64, "invalid choice: 'go'"),
+        ([], 64, "the following arguments are required: command"),
+        (["run", "--config", "config.toml", "--root", "r", "--to", "cook"], 64, "there is no stage cook"),
+        (["run", "--config", "config.toml", "--root", "r", "--from", "extract_features"], 64, "no stage extract_features"),
+        (["run", "--config", "config.toml", "--root", "r", "--from", "train", "--to", "filter_users",
+          "--set", "features.source=pictures"], 64,
+         "--from train comes after --to filter_users"),
+        (["run", "--config", "none.toml", "--root", "r"], 66, "none.toml does not exist"),
+        (["run", "--config", "config.toml", "--root", "r", "--set", "sede=1"], 78, "did you mean seed?"),
+        (["run", "--config", "config.toml", "--root", "r", "--properties-file", "no.conf"], 78, "no.conf does not exist"),
+        (["path", "--root", "r", "walks"], 66, "run generate_walks first"),
+        (["path", "--root", "r", "wlaks"], 66, "there is no table wlaks"),
+        (["run", "--config", "config.toml", "--root", "raw.csv"], 73, "cannot be created"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_line_and_a_code(
+    vasg: Command, shop: Path, arguments: list[str], code: int, message: str
+) -> None:
+    answer = vasg(*arguments)
+    assert answer.returncode == code, answer.stderr
+    assert message in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert not (shop / "r" / "tables").exists()
+
+
+def test_a_root_that_is_held_is_told_to_try_later(vasg: Command, shop: Path) -> None:
+    with Warehouse(shop / "root").lock("night"):
+        answer = vasg("run", "--config", "config.toml", "--root", "root")
+    assert answer.returncode == 75
+    assert "is held by run night since" in answer.stderr
+
+
+def test_verbose_shows_the_trace(vasg: Command) -> None:
+    answer = vasg("run", "--config", "none.toml", "--root", "r", "--verbose")
+    assert answer.stderr.startswith("vasg: configuration file none.toml does not exist\nTraceback")
+
+
+def test_help_names_every_command(vasg: Command) -> None:
+    answer = vasg("--help")
+    assert answer.returncode == 0
+    assert all(command in answer.stdout for command in ("run", "path", "doctor"))
+
+
+def test_spark_is_the_one_of_this_environment_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARK_HOME", "/opt/other-spark")
+    monkeypatch.setenv("PYSPARK_PYTHON", "/usr/bin/python2")
+    found = environment()
+    assert Path(found["SPARK_HOME"], "bin", "spark-submit").exists()
+    assert found["PYSPARK_PYTHON"] == found["PYSPARK_DRIVER_PYTHON"] == sys.executable
+    assert (HOME / "jobs").is_dir()

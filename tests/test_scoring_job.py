@@ -1,0 +1,298 @@
+"""The stage score as a whole: from published tables to published tables."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scoring_shop import Shop, publish, rows, shop, tables, with_splits
+
+from vasg import schemas
+from vasg.scoring.inputs import SPLITS
+from vasg.tables import Warehouse
+
+Run = Callable[..., int]
+CONFIG = """
+run_date = "2024-05-06"
+[features]
+source = "feature_file"
+[score]
+top_k = 8
+metric_k = [3, 10]
+bootstrap = 60
+max_cold_share = 0.25
+"""
+TRAIN, TEST_WARM, TEST_COLD = (SPLITS.index(name) for name in ("train", "test_warm", "test_cold"))
+
+
+def run_score(run_job: Run, root: Path, content: dict[str, pa.Table], *overrides: str) -> tuple[int, Warehouse]:
+    root.mkdir(exist_ok=True)
+    warehouse, config = publish(root / "w", content), root / "c.toml"
+    config.write_text(CONFIG)
+    return run_job("score", config, root / "w", *overrides), warehouse
+
+
+@pytest.fixture(scope="module")
+def given() -> Shop:
+    """Real-valued vectors with a copy; user 29 has no train pair, product 25 neither picture nor vector."""
+    some = shop(8, users=30, warm=25, cold=7, dim=4, most=14)
+    vectors = np.random.default_rng(8).standard_normal((62, 4)).astype(np.float32)
+    vectors[30 + 5] = vectors[30 + 6]
+    has_vector, has_feature = some.has_vector.copy(), some.has_feature.copy()
+    has_vector[30 + 25] = has_feature[25] = False
+    features = some.features * has_feature[:, None]
+    return replace(
+        some, has_vector=has_vector, vectors=vectors * has_vector[:, None], has_feature=has_feature, features=features
+    )
+
+
+@pytest.fixture(scope="module")
+def scored(given: Shop, spark: object, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """The tables after one run of the job."""
+    from conftest import run_job
+
+    root = tmp_path_factory.mktemp("scored")
+    code, warehouse = run_score(run_job.__wrapped__(spark), root, tables(given))
+    assert code == 0
+    return warehouse
+
+
+def read(warehouse: Warehouse, table: str) -> list[dict[str, object]]:
+    result: list[dict[str, object]] = warehouse.read_arrow(table).to_pylist()
+    return result
+
+
+def test_metrics_can_be_recomputed_from_the_published_tables(scored: Warehouse) -> None:
+    """Plain numpy and Python, from the tables alone: what a stranger would do."""
+    nodes = {row["node"]: row for row in read(scored, "nodes")}
+    vectors = {row["node"]: np.array(row["embedding"]) for row in read(scored, "embeddings")}
+    pairs = read(scored, "interactions")
+    metrics = {
+        (row["setting"], row["candidates"], row["metric"]): row
+        for row in read(scored, "metrics")
+        if row["model"] == "vasg"
+    }
+    for setting in ("warm", "cold"):
+        for candidates in ("all", "setting"):
+            half, strict, hits = [], [], []
+            for pair in (p for p in pairs if p["split"] == f"test_{setting}"):
+                known = {p["product"] for p in pairs if p["user"] == pair["user"]}
+
+                def score(product: object, user: object = pair["user"]) -> float:
+                    return float(vectors.get(user, np.zeros(4)) @ vectors[product]) if product in vectors else -np.inf
+
+                others = [
+                    score(node) for node, row in nodes.items()
+                    if row["node_type"] == "product" and node not in known
+                    and (candidates == "all" or row["is_cold"] == (setting == "cold"))
+                ]  # fmt: skip
+                own = score(pair["product"])
+                lower, equal = (
+                    sum(o < own - 1e-6 for o in others),
+                    sum(abs(o - own) <= 1e-6 or o == own for o in others),
+                )
+                half.append((lower + equal / 2) / len(others))
+                strict.append(lower / len(others))
+                above = len(others) - lower - equal
+                hits.append(np.mean([rank <= 3 for rank in range(above + 1, above + equal + 2)]))
+            assert len(half) > 5
+            for name, values in (("auc", half), ("auc_strict", strict), ("recall@3", hits)):
+                row = metrics[setting, candidates, name]
+                assert row["value"] == pytest.approx(np.mean(values), abs=1e-5)
+                assert row["n"] == len(values)
+                assert row["ci_low"] <= row["value"] <= row["ci_high"]
+
+
+def test_all_models_are_measured_in_both_settings_and_candidate_sets(scored: Warehouse) -> None:
+    found = {(r["model"], r["setting"], r["candidates"]) for r in read(scored, "metrics")}
+    models = ("vasg", "random", "most_popular", "wboi", "visual_popular")
+    assert found == {(m, s, c) for m in models for s in ("warm", "cold") for c in ("all", "setting")}
+    popular = [r for r in read(scored, "metrics") if (r["model"], r["setting"]) == ("most_popular", "cold")]
+    auc = {r["candidates"]: r["value"] for r in popular if r["metric"] == "auc"}
+    assert auc["setting"] == 0.5  # nobody bought any of them: all tie
+    assert auc["all"] < 0.2
+
+
+def test_recommendations_keep_their_promises(given: Shop, scored: Warehouse) -> None:
+    bought, lists = given.purchases, {}
+    for row in read(scored, "recommendations"):
+        lists.setdefault(row["user_id"], []).append(row)
+    known = set(zip(bought.user.tolist(), bought.product.tolist(), strict=True))
+    users, products = np.split(given.vectors, [30])
+    assert len(lists) > 20
+    for user_id, rows_of_user in lists.items():
+        user = int(str(user_id)[1:])
+        ranked = [int(str(row["product_id"])[1:]) for row in rows_of_user]
+        assert [row["rank"] for row in rows_of_user] == list(range(1, len(ranked) + 1))
+        assert len(set(ranked)) == len(ranked)
+        assert not known & {(user, product) for product in ranked}
+        assert [row["is_cold"] for row in rows_of_user] == [product >= 25 for product in ranked]
+        assert sum(product >= 25 for product in ranked) <= 2  # a quarter of 8
+        scores = np.array([row["score"] for row in rows_of_user])
+        np.testing.assert_allclose(scores, products[ranked] @ users[user], atol=1e-5)
+        assert (np.diff(scores) <= 0).all()
+        candidates = [p for p in range(25) if (user, p) not in known]
+        assert len(ranked) >= min(8, len(candidates))
+        worst = scores.min()
+        left = [p for p in candidates if p not in ranked and products[p] @ users[user] > worst + 1e-5]
+        assert not left or len(ranked) < 8
+    assert any(row["is_cold"] for rows_of_user in lists.values() for row in rows_of_user)
+
+
+def test_everybody_is_covered_or_listed(given: Shop, scored: Warehouse) -> None:
+    uncovered = {(r["node_type"], r["id"]): r["reason"] for r in read(scored, "uncovered")}
+    served = {r["user_id"] for r in read(scored, "recommendations")}
+    users = set(given.purchases.user_ids.to_pylist())
+    assert served | {id for kind, id in uncovered if kind == "user"} == users
+    assert not served & {id for kind, id in uncovered if kind == "user"}
+    assert uncovered["user", "u29"] == "no purchase in the training data"
+    assert uncovered["product", "p025"] == "nobody has bought it yet and it has no picture"
+    without = {f"p{p:03d}" for p in range(32) if not given.has_vector[30 + p]}
+    assert {id for kind, id in uncovered if kind == "product"} == without
+
+
+def test_layout_and_schemas(scored: Warehouse) -> None:
+    for table in ("pair_ranks", "metrics", "recommendations", "uncovered"):
+        for path in scored.files(table):
+            schemas.check(table, pq.ParquetFile(path).schema_arrow)
+    assert {path.parent.name for path in scored.files("recommendations")} == {"run_date=2024-05-06"}
+    ranks = Counter(r["model"] for r in read(scored, "pair_ranks"))
+    assert len(set(ranks.values())) == 1
+    counts = scored.catalog()["stages"]["score"]["counts"]
+    assert counts["test_pairs"] * 2 == ranks["vasg"]
+    auc = [r["value"] for r in read(scored, "metrics") if (r["model"], r["metric"], r["setting"], r["candidates"])
+           == ("vasg", "auc", "warm", "setting")]  # fmt: skip
+    assert counts["warm_auc"] == round(float(str(auc[0])), 4)
+    assert "visual_popular_weight" in counts
+
+
+def test_the_order_of_the_input_rows_does_not_matter(
+    given: Shop, scored: Warehouse, run_job: Run, tmp_path: Path
+) -> None:
+    code, again = run_score(run_job, tmp_path, tables(given, shuffle=99))
+    assert code == 0
+    for table in ("pair_ranks", "metrics", "recommendations", "uncovered"):
+        one, two = (w.read_arrow(table) for w in (scored, again))
+        drop = [name for name in ("run_id",) if name in one.column_names]
+        assert rows(one.drop(drop)) == rows(two.drop(drop))
+
+
+def test_the_nightly_run_has_no_metrics_but_recommendations(given: Shop, run_job: Run, tmp_path: Path) -> None:
+    warm = ~given.purchases.is_cold[given.purchases.product]
+    only = replace(given.purchases, **{
+        name: getattr(given.purchases, name)[warm] for name in ("user", "product", "rating", "split")
+    })  # fmt: skip
+    nightly = with_splits(replace(given, purchases=only), np.full(warm.sum(), TRAIN))
+    code, warehouse = run_score(run_job, tmp_path, tables(nightly), "score.max_cold_share=0")
+    assert code == 0
+    assert read(warehouse, "metrics") == read(warehouse, "pair_ranks") == []
+    assert not any(r["is_cold"] for r in read(warehouse, "recommendations"))
+    assert len({r["user_id"] for r in read(warehouse, "recommendations")}) > 20
+
+
+def test_no_pictures_at_all(given: Shop, run_job: Run, tmp_path: Path) -> None:
+    blind = replace(given, has_feature=np.zeros(32, bool))
+    code, warehouse = run_score(run_job, tmp_path, tables(blind))
+    assert code == 0
+    assert {r["model"] for r in read(warehouse, "metrics")} == {"vasg", "random", "most_popular"}
+    assert "left out" in warehouse.catalog()["stages"]["score"]["counts"]["baselines_without_pictures"]
+
+
+def _replace_pairs(content: dict[str, pa.Table], pairs: list[dict[str, object]]) -> None:
+    content["interactions"] = pa.Table.from_pylist(pairs, content["interactions"].schema)
+
+
+def _also_in_train(content: dict[str, pa.Table]) -> None:
+    pairs = content["interactions"].to_pylist()
+    leaked = next(p for p in pairs if p["split"] == "test_warm")
+    _replace_pairs(content, [*pairs, leaked | {"split": "train"}])
+
+
+def _cold_in_train(content: dict[str, pa.Table]) -> None:
+    pairs = content["interactions"].to_pylist()
+    held = [p for p in pairs if p["split"] == "test_cold"]
+    twice = next(p for p in held if sum(q["product"] == p["product"] for q in held) > 1)
+    twice["split"] = "train"
+    _replace_pairs(content, pairs)
+
+
+def _warm_without_train(content: dict[str, pa.Table]) -> None:
+    pairs = content["interactions"].to_pylist()
+    product = next(p["product"] for p in pairs if p["split"] == "test_warm")
+    kept = [p for p in pairs if p["product"] != product or p["split"] != "train"]
+    _replace_pairs(content, kept)
+
+
+def _bad_flag(content: dict[str, pa.Table]) -> None:
+    pairs = [p for p in content["interactions"].to_pylist() if p["product"] != 31]
+    _replace_pairs(content, pairs)
+
+
+def _cold_trained(content: dict[str, pa.Table]) -> None:
+    content["embeddings"] = pa.Table.from_pylist(
+        [r | {"origin": "trained"} for r in content["embeddings"].to_pylist()], content["embeddings"].schema
+    )
+
+
+def _out_of_range(content: dict[str, pa.Table]) -> None:
+    pairs = content["interactions"].to_pylist()
+    pairs[5]["product"] = 2  # a user
+    _replace_pairs(content, pairs)
+
+
+def _unknown_split(content: dict[str, pa.Table]) -> None:
+    pairs = content["interactions"].to_pylist()
+    pairs[5]["split"] = "exam"
+    _replace_pairs(content, pairs)
+
+
+def _not_finite(content: dict[str, pa.Table]) -> None:
+    table = content["embeddings"].to_pylist()
+    table[7]["embedding"][1] = float("nan")
+    content["embeddings"] = pa.Table.from_pylist(table, content["embeddings"].schema)
+
+
+def _vector_twice(content: dict[str, pa.Table]) -> None:
+    content["embeddings"] = pa.concat_tables([content["embeddings"], content["embeddings"][:1]])
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (
+            _also_in_train,
+            r"1 pairs are there more than once, first user u\d+ and product p\d+ in splits test_warm and train",
+        ),
+        (_cold_in_train, r"1 products are held out as cold, but bought in split train, first product p0"),
+        (_warm_without_train, r"1 products are held out as warm, but not bought in split train"),
+        (_bad_flag, r"1 products are marked warm, but not bought in split train, first product p001"),
+        (_cold_trained, r"products are cold, but their embeddings were trained on purchases, first product p02"),
+        (_out_of_range, r"1 pairs are not of a user and a product"),
+        (_unknown_split, r"unknown split exam"),
+        (_not_finite, r"the vector of node \d+ is not finite"),
+        (_vector_twice, r"node \d+ has more than one vector"),
+    ],
+)
+def test_leaks_and_broken_contracts_stop_the_job(
+    given: Shop,
+    run_job: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[..., None],
+    complaint: str,
+) -> None:
+    content = tables(given)
+    damage(content)
+    code, warehouse = run_score(run_job, tmp_path, content)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert code == 65, first
+    assert re.search(complaint, first), first
+    assert not warehouse.has("recommendations")
+    assert not list((tmp_path / "w" / "tables").glob("recommendations/*"))
+    assert json.loads(sorted((tmp_path / "w" / "catalog").glob("*.json"))[-1].read_text())["sequence"] == 1

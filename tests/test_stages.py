@@ -1,0 +1,188 @@
+"""Stages: they fit together, and one is done again exactly when something that decides its output has changed."""
+
+import importlib.resources
+import os
+import subprocess
+import sys
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from vasg import schemas, stages
+from vasg.config import Config, from_dict
+from vasg.errors import InputMissing, UsageError
+from vasg.stages import Stage, fingerprint, is_up_to_date, run_date, stage
+from vasg.tables import Warehouse
+
+
+@pytest.mark.parametrize("source", ["feature_file", "pictures"])
+def test_every_table_is_written_by_one_earlier_stage_and_all_are_documented(source: str) -> None:
+    written: list[str] = []
+    for this in stages.stages(from_dict({"features": {"source": source}})):
+        assert set(this.reads) <= set(written), f"{this.name} reads what nobody wrote before it"
+        written += this.writes
+        assert all(this.name in schemas.TABLES[table].writer for table in this.writes)
+        assert set(this.sections) <= set(Config.__dataclass_fields__)
+        for name in this.outside:
+            section, key = name.split(".")
+            assert key in type(getattr(Config(), section)).__dataclass_fields__
+    assert len(written) == len(set(written)), "a table has two writers"
+    assert set(written) == set(schemas.TABLES) - ({"rejected_pictures"} if source == "feature_file" else set())
+
+
+def test_without_pictures_there_is_nothing_to_train_on() -> None:
+    assert [s.name for s in stages.stages(Config())] == ["preprocess_reviews"]
+    with pytest.raises(UsageError, match=r"stage train is not part of this configuration.*set features\.source"):
+        stage(Config(), "train")
+
+
+def test_pictures_have_a_stage_of_their_own() -> None:
+    def names(source: str) -> list[str]:
+        return [s.name for s in stages.stages(from_dict({"features": {"source": source}}))]
+
+    assert names("pictures") == [
+        "preprocess_reviews", "extract_features", "filter_users", "generate_walks", "train", "score",
+    ]  # fmt: skip
+    assert names("feature_file") == [name for name in names("pictures") if name != "extract_features"]
+    with pytest.raises(
+        UsageError, match="stage extract_features is not part of this configuration; its stages are prep"
+    ):
+        stage(from_dict({"features": {"source": "feature_file"}}), "extract_features")
+
+
+# ---- up to date or not ----
+
+
+def rows(table: str, n: int) -> pa.Table:
+    schema = schemas.TABLES[table].arrow()
+    return pa.table({field.name: pa.nulls(n, field.type) for field in schema}, schema=schema)
+
+
+def publish(this: Stage, config: Config, warehouse: Warehouse, n: int = 1) -> None:
+    mark = fingerprint(this, config, warehouse)
+    with warehouse.publication(this.name, "run", "") as publication:
+        for table in this.writes:
+            publication.write_arrow(table, rows(table, n))
+        publication.commit(mark, {})
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> tuple[dict[str, Any], Warehouse]:
+    """A configuration as a tree, and a warehouse in which preprocess_reviews and filter_users have run with it."""
+    (tmp_path / "raw.csv").write_text("a,b\n")
+    (tmp_path / "features.b").write_bytes(b"123")
+    tree = {
+        "reviews": {"path": str(tmp_path / "raw.csv")},
+        "features": {"source": "feature_file", "path": str(tmp_path / "features.b")},
+    }
+    warehouse, config = Warehouse(tmp_path / "root"), from_dict(tree)
+    publish(stage(config, "preprocess_reviews"), config, warehouse)
+    publish(stage(config, "filter_users"), config, warehouse)
+    return tree, warehouse
+
+
+def state(tree: dict[str, Any], warehouse: Warehouse) -> dict[str, bool]:
+    config = from_dict(tree)
+    return {
+        name: is_up_to_date(stage(config, name), config, warehouse) for name in ("preprocess_reviews", "filter_users")
+    }
+
+
+BOTH, SECOND, NEITHER = (
+    {"preprocess_reviews": first, "filter_users": second}
+    for first, second in ((True, True), (True, False), (False, False))
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, BOTH),
+        ({"train": {"dim": 7}}, BOTH),
+        ({"run_date": "2020-01-01"}, BOTH),
+        ({"split": {"min_user_products": 2}}, SECOND),
+        ({"seed": 1}, NEITHER),
+    ],
+)
+def test_what_a_change_of_the_configuration_undoes(
+    done: tuple[dict[str, Any], Warehouse], change: dict[str, Any], expected: dict[str, bool]
+) -> None:
+    tree, warehouse = done
+    assert state(tree | change, warehouse) == expected
+
+
+def test_changed_outside_files_undo_the_stage_that_reads_them(done: tuple[dict[str, Any], Warehouse]) -> None:
+    tree, warehouse = done
+    raw = Path(tree["reviews"]["path"])
+    raw.write_text("a,b\n1,2\n")
+    assert state(tree, warehouse)["preprocess_reviews"] is False
+    publish(stage(from_dict(tree), "preprocess_reviews"), from_dict(tree), warehouse)
+    assert state(tree, warehouse)["preprocess_reviews"] is True
+    os.utime(raw, ns=(1, 1))
+    assert state(tree, warehouse)["preprocess_reviews"] is False
+
+
+def test_another_content_of_an_input_table_undoes_a_stage_the_same_content_does_not(
+    done: tuple[dict[str, Any], Warehouse],
+) -> None:
+    tree, warehouse = done
+    config = from_dict(tree)
+    publish(stage(config, "preprocess_reviews"), config, warehouse)
+    assert state(tree, warehouse) == BOTH
+    publish(stage(config, "preprocess_reviews"), config, warehouse, n=2)
+    assert state(tree, warehouse) == SECOND
+
+
+def test_another_version_of_the_code_undoes_everything(
+    done: tuple[dict[str, Any], Warehouse], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, warehouse = done
+    monkeypatch.setattr(stages, "_code_version", lambda: "other")
+    assert state(tree, warehouse) == NEITHER
+
+
+def test_a_stage_without_its_inputs_is_not_up_to_date_and_has_no_fingerprint(tmp_path: Path) -> None:
+    config, warehouse = from_dict({"features": {"source": "pictures"}}), Warehouse(tmp_path)
+    assert not is_up_to_date(stage(config, "train"), config, warehouse)
+    with pytest.raises(InputMissing, match="run filter_users first"):
+        fingerprint(stage(config, "train"), config, warehouse)
+
+
+def test_only_scoring_depends_on_the_day(done: tuple[dict[str, Any], Warehouse]) -> None:
+    _, warehouse = done
+    for name in ("nodes", "interactions", "image_features", "embeddings"):
+        with warehouse.publication("x", "run", "") as publication:
+            publication.write_arrow(name, rows(name, 1))
+            publication.commit("", {})
+    days = [from_dict({"features": {"source": "pictures"}, "run_date": f"2025-01-0{day}"}) for day in (1, 2)]
+    assert len({fingerprint(stage(config, "score"), config, warehouse) for config in days}) == 2
+    assert run_date(Config()) == datetime.now(UTC).strftime("%Y-%m-%d")
+    assert run_date(from_dict({"run_date": "2025-01-01"})) == "2025-01-01"
+
+
+def test_pictures_count_as_outside_files(tmp_path: Path) -> None:
+    pattern = str(tmp_path / "{product_id:.2}" / "{product_id}.jpg")
+    (tmp_path / "01").mkdir()
+    before = stages._outside(pattern)
+    (tmp_path / "01" / "0123.jpg").write_bytes(b"x")
+    assert before == []
+    assert [Path(name).name for name, _, _ in stages._outside(pattern)] == ["0123.jpg"]
+    assert stages._outside("s3://bucket/{product_id}.jpg") == "s3://bucket/{product_id}.jpg"
+
+
+def test_the_code_in_a_zip_is_the_same_code(tmp_path: Path) -> None:
+    package = Path(str(importlib.resources.files("vasg")))
+    with zipfile.ZipFile(tmp_path / "vasg.zip", "w") as archive:
+        for path in package.rglob("*.py"):
+            archive.write(path, path.relative_to(package.parent))
+    code = "import vasg, vasg.stages; print(vasg.__file__); print(vasg.stages._code_version())"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(tmp_path / "vasg.zip")}, cwd=tmp_path,
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert "vasg.zip" in found[0]
+    assert found[1] == stages._code_version()

@@ -1,0 +1,281 @@
+"""The warehouse: a publication is all or nothing, damage is found, one run at a time, and everybody can read it."""
+
+import contextlib
+import datetime
+import threading
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from vasg import schemas
+from vasg.errors import DataError, InputMissing, OutputError, TryLater
+from vasg.tables import MANIFEST, STAGED, Warehouse
+
+
+def uncovered(*ids: str) -> pa.Table:
+    rows = {"id": list(ids), "node_type": ["user"] * len(ids), "reason": ["no purchase"] * len(ids)}
+    return pa.table(rows, schema=schemas.TABLES["uncovered"].arrow())
+
+
+def publish(warehouse: Warehouse, *ids: str, run_id: str = "run") -> None:
+    with warehouse.publication("score", run_id, "seed = 0\n") as publication:
+        publication.write_arrow("uncovered", uncovered(*ids))
+        publication.commit("mark", {"seconds": 1.0})
+
+
+def ids(warehouse: Warehouse) -> list[str]:
+    return sorted(warehouse.read_arrow("uncovered")["id"].to_pylist())
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# ---- publication ----
+
+
+def test_nothing_is_visible_before_the_commit_and_all_of_it_after(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    publish(warehouse, "old")
+    with warehouse.publication("score", "run2", "") as publication:
+        publication.write_arrow("uncovered", uncovered("new", "newer"))
+        assert publication.rows == {"uncovered": 2}
+        assert ids(warehouse) == ["old"]
+        publication.commit("mark2", {"seconds": 2.0})
+    assert ids(warehouse) == ["new", "newer"]
+    catalog = warehouse.catalog()
+    assert catalog["sequence"] == 2
+    assert catalog["stages"]["score"] == {"fingerprint": "mark2", "run_id": "run2", "seconds": 2.0}
+    assert [p.name for p in sorted((tmp_path / "catalog").iterdir())] == ["00000001.json", "00000002.json"]
+
+
+def test_the_version_before_stays_for_those_who_read_it(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    publish(warehouse, "old")
+    before = warehouse.path("uncovered")
+    publish(warehouse, "new")
+    assert warehouse.path("uncovered") != before
+    assert pd.read_parquet(before)["id"].tolist() == ["old"]
+
+
+def test_a_failure_inside_removes_everything_the_publication_wrote(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    publish(warehouse, "old")
+    before = files_below(tmp_path)
+    with contextlib.suppress(RuntimeError), warehouse.publication("score", "run2", "") as publication:
+        publication.write_arrow("uncovered", uncovered("new"))
+        publication.directory("metrics")
+        raise RuntimeError
+    assert files_below(tmp_path) == before
+    assert ids(warehouse) == ["old"]
+    assert len(list((tmp_path / "tables").glob("*/*"))) == 1
+
+
+def test_a_table_with_wrong_columns_is_refused_and_removed(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    wrong = uncovered("u").append_column("extra", pa.array([1]))
+    with (
+        pytest.raises(DataError, match="table uncovered: unexpected column extra"),
+        warehouse.publication("score", "run", "") as publication,
+    ):
+        publication.write_arrow("uncovered", wrong)
+    with (
+        pytest.raises(DataError, match="column reason is missing"),
+        warehouse.publication("score", "run", "") as publication,
+    ):
+        publication.write_arrow("uncovered", uncovered("u").drop(["reason"]))
+    with (
+        pytest.raises(DataError, match="column id should be string, found int64"),
+        warehouse.publication("score", "run", "") as publication,
+    ):
+        publication.write_arrow("uncovered", uncovered("u").set_column(0, "id", pa.array([1])))
+    assert not list((tmp_path / "tables").rglob("*.parquet"))
+    assert not warehouse.has("uncovered")
+
+
+def test_an_empty_table_still_has_its_columns(tmp_path: Path, spark: SparkSession) -> None:
+    warehouse = Warehouse(tmp_path)
+    frame = spark.createDataFrame([], "user_id string, product_id string, rating float, timestamp long")
+    with warehouse.publication("preprocess_reviews", "run", "") as publication:
+        publication.write("reviews", frame)
+        publication.add("uncovered", [])
+        publication.commit("mark", {})
+    assert warehouse.read(spark, "reviews").columns == ["user_id", "product_id", "rating", "timestamp"]
+    assert warehouse.read_arrow("uncovered").num_rows == 0
+
+
+def test_files_of_failed_attempts_are_left_out_also_when_no_attempt_wrote_a_row(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    with warehouse.publication("score", "run", "") as publication:
+        pq.write_table(uncovered("ghost"), publication.directory("uncovered") / "part-00000-failed.parquet")
+        publication.add("uncovered", [])
+        publication.commit("mark", {})
+    assert ids(warehouse) == []
+    assert [p.name for p in warehouse.path("uncovered").glob("*.parquet")] == ["part-00000.parquet"]
+
+
+def test_the_manifest_tells_rows_facts_and_configuration(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    with warehouse.publication("score", "run7", "seed = 7\n") as publication:
+        pq.write_table(uncovered("a", "b"), publication.directory("uncovered") / "x.parquet")
+        publication.add("uncovered", facts={"encoder": "descriptor-1"})
+        publication.commit("mark", {})
+    manifest = warehouse.manifest("uncovered")
+    assert (manifest["rows"], manifest["run_id"], manifest["stage"]) == (2, "run7", "score")
+    assert manifest["facts"] == {"encoder": "descriptor-1"}
+    assert (warehouse.path("uncovered") / "_config.toml").read_text() == "seed = 7\n"
+    assert not (warehouse.path("uncovered") / STAGED).exists()
+
+
+def test_the_digest_follows_the_content(tmp_path: Path) -> None:
+    digests = []
+    for name, content in (("a", "u"), ("b", "u"), ("c", "v")):
+        warehouse = Warehouse(tmp_path / name)
+        publish(warehouse, content)
+        digests.append(warehouse.digest("uncovered"))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_sweep_removes_only_what_no_catalog_names(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    publish(warehouse, "first")
+    publish(warehouse, "second")
+    versions = set(warehouse.path("uncovered").parent.iterdir())
+    (warehouse.path("uncovered") / STAGED).touch()  # killed after the commit, before the marker went
+    abandoned = warehouse.publication("score", "killed", "")
+    abandoned.__enter__().write_arrow("uncovered", uncovered("half"))
+    assert len(set(warehouse.path("uncovered").parent.iterdir()) - versions) == 1
+    warehouse.sweep()
+    assert set(warehouse.path("uncovered").parent.iterdir()) == versions
+    assert ids(warehouse) == ["second"]
+
+
+# ---- damage ----
+
+
+def damage_truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def damage_flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_truncate, r"has \d+ bytes instead of \d+"),
+        (damage_flip, "other content than was published"),
+        (damage_empty, "has 0 bytes instead of"),
+        (Path.unlink, "is missing"),
+    ],
+)
+def test_verify_finds_damaged_files(tmp_path: Path, damage: object, message: str) -> None:
+    warehouse = Warehouse(tmp_path)
+    publish(warehouse, "a", "b")
+    warehouse.verify("uncovered")
+    file = warehouse.files("uncovered")[0]
+    assert callable(damage)
+    damage(file)
+    with pytest.raises(DataError, match=message) as caught:
+        warehouse.verify("uncovered")
+    assert str(file) in str(caught.value)
+    assert "run score again" in str(caught.value)
+
+
+def test_a_damaged_manifest_is_bad_data(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    publish(warehouse, "a")
+    (warehouse.path("uncovered") / MANIFEST).write_text('{"rows": ')
+    with pytest.raises(DataError, match=r"manifest .* cannot be read"):
+        warehouse.verify("uncovered")
+
+
+def test_what_is_not_there_says_who_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match=r"table walks is not in .*; run generate_walks first"):
+        Warehouse(tmp_path).path("walks")
+    with pytest.raises(InputMissing, match="there is no table wlaks; tables are reviews, "):
+        Warehouse(tmp_path).path("wlaks")
+
+
+def test_a_root_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be created"), Warehouse(tmp_path / "file" / "root").lock("run"):
+        pass
+
+
+# ---- one run at a time ----
+
+
+def test_of_two_concurrent_publications_one_wins_and_one_is_told_to_try_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_have_read, outcomes = threading.Barrier(2), []
+    original = Warehouse.commit_catalog
+
+    def commit_catalog(self: Warehouse, catalog: dict[str, object]) -> None:
+        both_have_read.wait()
+        original(self, catalog)
+
+    monkeypatch.setattr(Warehouse, "commit_catalog", commit_catalog)
+
+    def run(name: str) -> None:
+        try:
+            publish(Warehouse(tmp_path), name, run_id=name)
+            outcomes.append(name)
+        except TryLater as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("left", "right")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winner, refusal = sorted(outcomes, key=len)
+    assert "another run published" in refusal
+    assert ids(Warehouse(tmp_path)) == [winner]
+    assert len(list((tmp_path / "tables" / "uncovered").iterdir())) == 1, "the loser left files behind"
+
+
+# ---- readers ----
+
+
+def test_recommendations_read_the_same_in_spark_pandas_and_duckdb(tmp_path: Path, spark: SparkSession) -> None:
+    warehouse = Warehouse(tmp_path)
+    rows = [(f"00{u}", rank, f"0{rank}5", 1.0 / rank, rank == 2) for u in range(5) for rank in (1, 2, 3)]
+    frame = (
+        spark.createDataFrame(rows, "user_id string, rank int, product_id string, score float, is_cold boolean")
+        .withColumn("source", F.lit("vasg"))
+        .withColumn("run_id", F.lit("run"))
+        .withColumn("run_date", F.lit("2025-01-31").cast("date"))
+        .repartition(3)
+    )
+    with warehouse.publication("score", "run", "") as publication:
+        publication.write("recommendations", frame)
+        publication.commit("mark", {})
+    warehouse.verify("recommendations")
+    directory = warehouse.path("recommendations")
+    by_spark = warehouse.read(spark, "recommendations").orderBy("user_id", "rank")
+    assert [
+        tuple(row)[:5] for row in by_spark.select("user_id", "rank", "product_id", "score", "is_cold").collect()
+    ] == [(u, r, p, pytest.approx(s), c) for u, r, p, s, c in rows]
+    assert {str(row.run_date) for row in by_spark.select("run_date").collect()} == {"2025-01-31"}
+    by_pandas = pd.read_parquet(directory).sort_values(["user_id", "rank"])
+    assert by_pandas["user_id"].tolist() == [row[0] for row in rows]
+    assert set(by_pandas["run_date"].astype(str)) == {"2025-01-31"}
+    query = f"select user_id, rank, product_id, run_date from read_parquet('{directory}/**/*.parquet') order by 1, 2"
+    by_duckdb = duckdb.sql(query).fetchall()
+    assert by_duckdb == [(u, r, p, datetime.date(2025, 1, 31)) for u, r, p, _, _ in rows]
+    assert warehouse.manifest("recommendations")["rows"] == len(rows) == len(by_pandas)

@@ -1,0 +1,113 @@
+"""Layers, row-wise optimizers, the walk reader and checkpoints, each against something simpler."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_shop import LANES, LENGTH, config, plan
+
+from vasg import randomness
+from vasg.training import checkpoint, decoder
+from vasg.training.row_optimizers import RowAdagrad, RowAdam
+from vasg.training.walk_reader import batches, steps_per_epoch
+from vasg.training.workers import Workers
+
+
+def test_torch_and_numpy_hash_alike() -> None:
+    values = np.array([0, 1, 2**31, 2**62, 123456789], np.int64)
+    expected = randomness._mix(values.astype(np.uint64)).astype(np.int64)
+    assert decoder._mix64(torch.from_numpy(values)).tolist() == expected.tolist()
+
+
+def test_dropout_depends_on_step_and_product_alone() -> None:
+    nodes = torch.tensor([3, 7, 11])
+    keys = decoder.dropout_keys(1, 5, nodes)
+    mask = decoder._dropout_mask(keys, 1000, 0.25)
+    assert torch.equal(mask[1:2], decoder._dropout_mask(decoder.dropout_keys(1, 5, nodes[1:2]), 1000, 0.25))
+    assert not torch.equal(mask, decoder._dropout_mask(decoder.dropout_keys(1, 6, nodes), 1000, 0.25))
+    assert mask.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert float(mask.mean()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_noise_is_standard_normal() -> None:
+    noise = decoder.normal_noise(decoder.dropout_keys(1, 5, torch.arange(100)), 1000)
+    assert float(noise.mean()) == pytest.approx(0, abs=0.02)
+    assert float(noise.std()) == pytest.approx(1, abs=0.02)
+
+
+def test_decoder_is_the_papers() -> None:
+    layers = decoder.Layers([100, 256, 512, 1024, 2048, 4096], 0.5, True, 0, "decoder")
+    sizes = [(layer.in_features, layer.out_features) for layer in layers.linear]
+    assert sizes == [(100, 256), (256, 512), (512, 1024), (1024, 2048), (2048, 4096)]
+    assert float(layers(torch.randn(3, 100)).detach().min()) == 0.0  # ReLU behind the last layer too
+
+
+def test_row_adam_is_adam_when_every_row_is_touched() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(5, 4, generator=generator)
+    reference = torch.nn.Parameter(values.clone())
+    ours, theirs = RowAdam(values), torch.optim.Adam([reference], lr=0.01)
+    for _ in range(10):
+        gradient = torch.randn(5, 4, generator=generator)
+        reference.grad = gradient.clone()
+        theirs.step()
+        ours.step(values, torch.arange(5), gradient, 0.01)
+    torch.testing.assert_close(values, reference.data)
+
+
+@pytest.mark.parametrize("kind", [RowAdam, RowAdagrad])
+def test_row_optimizers_leave_other_rows_alone(kind: type) -> None:
+    values = torch.zeros(6, 3)
+    optimizer = kind(values)
+    optimizer.step(values, torch.tensor([1, 4]), torch.ones(2, 3), 0.1)
+    assert values.abs().sum(1).nonzero()[:, 0].tolist() == [1, 4]
+    assert all(float(state[[0, 2, 3, 5]].abs().sum()) == 0 for state in optimizer.state.values())
+
+
+def test_row_adagrad_keeps_the_direction_of_the_gradient() -> None:
+    values, gradient = torch.zeros(1, 4), torch.tensor([[3.0, -4.0, 0.0, 2.0]])
+    RowAdagrad(values).step(values, torch.tensor([0]), gradient, 0.5)
+    rms = (25 / 3) ** 0.5
+    torch.testing.assert_close(values, torch.tensor([[-1.5 / rms, 2.0 / rms, 0.0, -0.5]]))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_share_the_same_global_batches(tmp_path: Path, workers: int) -> None:
+    groups = plan(tmp_path, config()).groups
+    alone = list(batches(groups, 0, 1, seed=5, epoch=1))
+    assert len(alone) == steps_per_epoch(groups) == 10
+    parts = [list(batches(groups, worker, workers, seed=5, epoch=1)) for worker in range(workers)]
+    for step, whole in enumerate(alone):
+        walks = np.concatenate([part[step].walks for part in parts])
+        places = np.concatenate([part[step].places for part in parts])
+        assert len(set(places.tolist())) == len(places)
+        assert np.array_equal(walks[np.argsort(places)], whole.walks[np.argsort(whole.places)])
+
+
+def test_an_epoch_is_every_walk_once_in_an_order_of_its_own(tmp_path: Path) -> None:
+    groups = plan(tmp_path, config()).groups
+    epochs = [np.concatenate([batch.walks for batch in batches(groups, 0, 1, 5, epoch)]) for epoch in (0, 1)]
+    assert epochs[0].shape == (2 * LANES * 50, LENGTH)
+    assert sorted(epochs[0].tolist()) == sorted(epochs[1].tolist())
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+@pytest.mark.parametrize("skip", [0, 1, 3, 9])
+def test_skipping_gives_the_rest_of_the_epoch(tmp_path: Path, skip: int) -> None:
+    groups = plan(tmp_path, config()).groups
+    rest = list(batches(groups, 0, 1, 5, 0, skip))
+    expected = list(batches(groups, 0, 1, 5, 0))[skip:]
+    assert all(np.array_equal(a.walks, b.walks) for a, b in zip(rest, expected, strict=True))
+
+
+def test_an_incomplete_checkpoint_does_not_count(tmp_path: Path) -> None:
+    workers, device = Workers(1), torch.device("cpu")
+    assert checkpoint.load(tmp_path, device) is None
+    checkpoint.save(tmp_path, 7, {"x": torch.ones(2)}, {"done": 7}, workers)
+    later = tmp_path / "step-0000000009"  # a worker died before the others had saved
+    later.mkdir()
+    (later / "share-0.pt").write_bytes(b"half")
+    shares, common = checkpoint.load(tmp_path, device) or ([], {})
+    assert common["done"] == 7
+    assert shares[0]["x"].tolist() == [1, 1]

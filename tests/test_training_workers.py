@@ -1,0 +1,117 @@
+"""Real trainings: one worker and two Horovod workers, unbroken and resumed, must end with the same model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pyspark.sql import SparkSession
+from training_shop import COLD, USERS, WARM, config, embeddings, plan
+
+from vasg.errors import ConfigurationError, TryLater
+from vasg.training import model
+from vasg.training.plan import Plan
+from vasg.training.worker import train
+from vasg.training.workers import Workers, launch
+
+# sums of float32 in another order, through a few hundred steps; the vectors' elements are of size 0.1 to 1
+TOLERANCE = 2e-3
+
+
+def alone(directory: Path, **settings: object) -> tuple[np.ndarray, list[tuple[str, int, str, float]]]:
+    directory.mkdir(exist_ok=True)
+    this = plan(directory, config(**settings))
+    log = train(Workers(1), this)
+    return embeddings(this), log
+
+
+@pytest.mark.parametrize("objective", ["sampled", "paper"])
+def test_learns_the_two_tastes_and_places_cold_products(tmp_path: Path, objective: str) -> None:
+    rate = 0.1 if objective == "sampled" else 0.02
+    vectors, log = alone(
+        tmp_path, objective=objective, epochs=12, learning_rate=rate, mapping={"steps": 300, "batch_size": 8}
+    )
+    scores = vectors[:USERS] @ vectors[USERS:].T
+    same = (np.arange(USERS) % 2)[:, None] == (np.arange(WARM + COLD) % 2)[None, :]
+    for products in (slice(0, WARM), slice(WARM, WARM + COLD)):
+        assert scores[:, products][same[:, products]].mean() > scores[:, products][~same[:, products]].mean() + 0.1
+    losses = [value for phase, _, name, value in log if (phase, name) == ("skipgram", "loss")]
+    assert losses[-1] < losses[0]
+    if objective == "paper":
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_same_seed_same_model_other_seed_other_model(tmp_path: Path) -> None:
+    first, again = alone(tmp_path / "a")[0], alone(tmp_path / "b")[0]
+    assert np.array_equal(first, again)
+    other = plan(tmp_path / "a", replace(config(), seed=6))
+    train(Workers(1), replace(other, checkpoints=str(tmp_path)))
+    assert not np.allclose(first, embeddings(other), atol=0.01)
+
+
+@pytest.mark.parametrize("launcher", ["spark", "horovodrun"])
+def test_two_horovod_workers_give_the_model_of_one(
+    tmp_path: Path, spark: SparkSession, launcher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected, log = alone(tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    two = plan(tmp_path / "two", config(workers=2))
+    assert sorted(path.name for path in Path(two.output).iterdir()) == []
+    result = launch(train, two, 2, launcher, lambda: spark, tmp_path / "progress.log")
+    assert capsys.readouterr().out.count("train: epoch 2/2") == 2  # alone and together, each told once
+    assert len(list(Path(two.output).glob("part-*.parquet"))) == 2  # each worker wrote the rows it owns
+    assert np.abs(embeddings(two) - expected).max() < TOLERANCE
+    assert [row[:3] for row in result] == [row[:3] for row in log]
+    assert [row[3] for row in result] == pytest.approx([row[3] for row in log], rel=0.01, abs=0.01)
+
+
+def test_resumed_training_equals_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, expected_log = alone(tmp_path / "unbroken")
+    (tmp_path / "broken").mkdir()
+    this, steps, real = plan(tmp_path / "broken", config()), [], model.Vasg.step
+
+    def dies_in_the_second_epoch(self: model.Vasg, *arguments: object) -> None:
+        steps.append(1)
+        if len(steps) == 14:
+            raise KeyboardInterrupt
+        real(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.Vasg, "step", dies_in_the_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(Workers(1), this)
+    log = train(Workers(1), this)
+    assert np.array_equal(embeddings(this), expected)
+    assert log == expected_log
+
+
+def test_errors_of_workers_keep_their_meaning(tmp_path: Path, spark: SparkSession) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    wants_gpu = plan(tmp_path, config(workers=2, device="cuda"))
+    with pytest.raises(ConfigurationError, match="no usable GPU"):
+        launch(train, wants_gpu, 2, "spark", lambda: spark, tmp_path / "progress.log")
+
+
+def test_a_lost_worker_means_try_later(tmp_path: Path, spark: SparkSession) -> None:
+    with pytest.raises(TryLater, match="2 training workers"):
+        launch(_dies, plan(tmp_path, config(workers=2)), 2, "spark", lambda: spark, tmp_path / "progress.log")
+
+
+def _dies(workers: Workers, plan: Plan) -> None:
+    raise RuntimeError("worker fails")
+
+
+def test_products_without_a_picture_are_trained_but_never_mapped(tmp_path: Path) -> None:
+    this = plan(tmp_path, config())
+    has = np.load(this.has_feature)
+    has[WARM + 1] = False
+    np.save(this.has_feature, has)
+    train(Workers(1), this)
+    table = pq.read_table(this.output)
+    origin = dict(zip(table["node"].to_pylist(), table["origin"].to_pylist(), strict=True))
+    assert USERS + WARM + 1 not in origin
+    assert origin[USERS + 3] == "trained"
+    assert {origin[USERS + WARM + k] for k in (0, 2, 3)} == {"mapped"}

@@ -1,0 +1,76 @@
+"""The ``vasg`` command."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from vasg import __version__
+from vasg.errors import VasgError
+from vasg.job import Parser, add_arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    verbose = False
+    try:
+        arguments = _parser().parse_args(argv)
+        verbose = getattr(arguments, "verbose", False)
+        return int(arguments.call(arguments))
+    except VasgError as error:
+        print(f"vasg: {error}", file=sys.stderr)
+        if verbose:
+            traceback.print_exc()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        "vasg", description="Visually Aware Skip-Gram recommendations: purchases and pictures in, tables out."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    run = commands.add_parser("run", help="run the stages in order, each through spark-submit; skip what is up to date")
+    add_arguments(run)
+    run.add_argument("--from", dest="first", metavar="STAGE", help="start here, even if the stage is up to date")
+    run.add_argument("--to", dest="last", metavar="STAGE", help="stop after this stage")
+    run.add_argument("--properties-file", metavar="FILE", help="Spark settings (default: spark_conf/local.conf)")
+    run.set_defaults(call=_run)
+
+    path = commands.add_parser("path", help="print the directory of a table's current version")
+    path.add_argument("--root", required=True, metavar="DIR")
+    path.add_argument("table", metavar="TABLE")
+    path.set_defaults(call=_path)
+
+    doctor = commands.add_parser("doctor", help="check Java, Python, Spark, Horovod, Petastorm and GPU")
+    doctor.set_defaults(call=_doctor)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from vasg.runner import run
+
+    return run(
+        arguments.config, arguments.root, arguments.first, arguments.last, arguments.set, arguments.properties_file,
+        arguments.verbose,
+    )  # fmt: skip
+
+
+def _path(arguments: argparse.Namespace) -> int:
+    from vasg.tables import Warehouse
+
+    print(Warehouse(arguments.root).path(arguments.table))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from vasg.doctor import doctor
+
+    return doctor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

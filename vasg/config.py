@@ -1,0 +1,259 @@
+"""The configuration: one TOML file, one tree of frozen dataclasses behind it.
+
+``load`` reads the file, applies ``--set section.key=value`` overrides and validates. Unknown keys fail with the nearest
+valid key. Paths in the file are relative to the file, paths given with ``--set`` to the working directory.
+"""
+
+import dataclasses
+import difflib
+import os
+import tomllib
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from vasg.errors import ConfigurationError, InputMissing
+
+_STRICT = ConfigDict(extra="forbid")
+_PATH = "path"  # metadata that marks a field as a path of outside data
+
+InputPath = Annotated[str, _PATH]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("window is the full width around a node, an odd number (7 = 3 on each side)")
+    return value
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Reviews:
+    """[reviews] What was bought: reviews or transactions."""
+
+    path: InputPath = ""  # file, folder or glob pattern; .gz is read as it is
+    format: Literal["amazon_2014", "amazon_2018", "amazon_2023", "csv", "parquet"] = "csv"
+    user_column: str = "user_id"  # column names: csv and parquet only
+    product_column: str = "product_id"
+    rating_column: str = ""  # "" = every row has implicit_rating
+    timestamp_column: str = ""  # seconds since 1970, a date or a date and time; "" = 0
+    implicit_rating: float = 1.0
+    metadata: InputPath = ""  # Amazon metadata file; needed to choose a category
+    category: str = ""  # keep the products of this category only, e.g. "Women"; "" = all
+    max_bad_fraction: Fraction = 0.01  # more bad lines than this stop the run
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Features:
+    """[features] Where the image features come from."""
+
+    source: Literal["none", "feature_file", "pictures"] = "none"
+    path: InputPath = ""  # the .b file, or a pattern such as images/{product_id:.3}/{product_id}.jpg
+    dim: Positive = 4096  # length I of a feature in the .b file
+    encoder: str = "descriptor"  # pictures: how a picture becomes a feature
+    weights: InputPath = ""  # pictures: local weights of a pretrained encoder
+    max_pixels: Positive = 50_000_000  # a larger picture is rejected before it is decoded
+    max_bad_fraction: Fraction = 0.05
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Split:
+    """[split] Which users and products take part, and what is held out."""
+
+    min_user_products: Positive = 5  # users with fewer distinct products are dropped
+    missing_features: Literal["keep", "drop"] = "keep"  # products without a picture
+    catalogue: Literal["all", "bought"] = (
+        "all"  # "all": products with a picture that no kept user bought are cold nodes
+    )
+    method: Literal["leave_one_out", "time", "none"] = "leave_one_out"  # "none" trains on every pair: the nightly run
+    validation: bool = True  # also hold out a validation product (leave_one_out) or period (time)
+    test_fraction: Fraction = 0.1  # time: the latest share of the pairs
+    validation_fraction: Fraction = 0.1  # time: the share before that
+    holdout_cold_fraction: Fraction = 0.0  # share of products whose every purchase is held out
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Walks:
+    """[walks] Random walks over the network of users and products (paper, section 3.1)."""
+
+    walk_length: Annotated[int, Field(ge=2)] = 40  # nodes
+    walks_per_node: Positive = 10
+    transition: Literal["uniform", "rating"] = "uniform"
+    strategy: Literal["auto", "replicated", "partitioned"] = "auto"
+    replicated_limit_gib: PositiveFloat = 20.0  # auto: a larger graph is walked with one join a step
+    row_group_size: Positive = 16_384  # walks, at most
+    lanes: Positive = 4  # walks are dealt to this many equal lanes; it must be a multiple of train.workers
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Decoder:
+    """[train.decoder] M^-1, from an embedding back to the image feature (paper, section 3.2)."""
+
+    hidden: tuple[Positive, ...] = (256, 512, 1024, 2048)
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    learning_rate: PositiveFloat = 1e-3
+    products_per_step: Positive = 128  # at most about this many distinct products a step
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Mapping:
+    """[train.mapping] M, from an image feature to an embedding, for cold products (paper, section 3.2)."""
+
+    objective: Literal["reconstruction", "regression", "both"] = "both"  # the paper's is reconstruction
+    steps: Positive = 800
+    batch_size: Positive = 128
+    learning_rate: PositiveFloat = 1e-3
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    noise: Annotated[float, Field(ge=0.0)] = 0.1  # standard deviation of the noise, in units of each feature's own
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Train:
+    """[train] Skip-Gram with the image decoder, then the mapping M."""
+
+    workers: Positive = 1  # Horovod processes; 1 trains in the job's own process
+    launcher: Literal["spark", "horovodrun"] = "spark"  # how more than one worker is started
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    objective: Literal["sampled", "paper"] = "sampled"  # paper: equations 1-3, no negative samples
+    dim: Positive = 100  # D
+    window: Annotated[int, Field(ge=3), AfterValidator(_odd)] = 7  # full width
+    epochs: Positive = 4
+    batch_walks: Positive = 256  # walks in a global batch, over all workers
+    learning_rate: PositiveFloat = 0.1  # of row-wise Adagrad (sampled) or Adam (paper: 1e-3)
+    negatives: Positive = 8  # sampled: negative nodes of each type, drawn for each walk and shared by its pairs
+    negative_weight: PositiveFloat = 5.0  # sampled: the negatives weigh as much as this many a pair
+    regularisation: Annotated[float, Field(ge=0.0)] = 0.1  # sampled: L2 on the center's embedding, for each pair
+    checkpoint_seconds: Count = 60  # at most this often
+    decoder: Decoder = Decoder()
+    mapping: Mapping = Mapping()
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Score:
+    """[score] Metrics and recommendation tables."""
+
+    top_k: Positive = 100
+    metric_k: tuple[Positive, ...] = (10, 50, 100)
+    baselines: tuple[Literal["random", "most_popular", "wboi", "visual_popular"], ...] = (
+        "random", "most_popular", "wboi", "visual_popular",
+    )  # fmt: skip
+    bootstrap: Positive = 1000  # resamples behind each confidence interval
+    max_cold_share: Fraction = 0.5  # of a published list
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Config:
+    """The whole configuration. ``seed`` governs split, walks, initialisation and sampling."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    run_date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""  # "" = today, UTC
+    reviews: Reviews = Reviews()
+    features: Features = Features()
+    split: Split = Split()
+    walks: Walks = Walks()
+    train: Train = Train()
+    score: Score = Score()
+
+    def __post_init__(self) -> None:
+        if self.walks.lanes % self.train.workers:
+            raise ValueError(
+                f"walks.lanes ({self.walks.lanes}) must be a multiple of train.workers ({self.train.workers})"
+            )
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML file and apply ``section.key=value`` overrides.
+
+    Raises InputMissing when the file is absent and ConfigurationError, naming the key, when anything in it is wrong.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputMissing(f"configuration file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"configuration file {path} cannot be read: {error}") from None
+    _resolve_paths(Config, data, path.resolve().parent)
+    for override in overrides:
+        _override(data, override)
+    return from_dict(data, str(path))
+
+
+def from_dict(data: dict[str, Any], source: str = "configuration") -> Config:
+    """Validate a tree of plain values; ``source`` is named in errors."""
+    try:
+        return TypeAdapter(Config).validate_python(data)
+    except ValidationError as error:
+        raise ConfigurationError(f"{source}: {_explain(error.errors()[0])}") from None
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The tree of plain values behind a configuration."""
+    return dataclasses.asdict(config)
+
+
+def to_toml(config: Config) -> str:
+    """The effective configuration as a TOML file that ``load`` reads back to the same configuration."""
+    return tomli_w.dumps(to_dict(config))
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise ConfigurationError(f"--set {override}: write --set section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, key = name.split(".")
+    kind: Any = Config
+    for section in sections:
+        data = data.setdefault(section, {})
+        kind = _field_types(kind).get(section)
+        if not isinstance(data, dict):
+            raise ConfigurationError(f"--set {override}: {section} is not a section")
+    field_type = _field_types(kind).get(key)
+    is_text = str in (field_type, getattr(field_type, "__origin__", None))
+    data[key] = text if is_text and not isinstance(value, str) else value  # 2025-01-31 is a date in TOML
+    if dataclasses.is_dataclass(kind):
+        _resolve_paths(kind, data, Path.cwd(), only=key)
+
+
+def _resolve_paths(kind: Any, data: dict[str, Any], base: Path, only: str | None = None) -> None:
+    """Make the relative paths of outside data absolute, in place; URLs stay as they are."""
+    for name, field_type in _field_types(kind).items():
+        value = data.get(name)
+        if dataclasses.is_dataclass(field_type) and isinstance(value, dict):
+            _resolve_paths(field_type, value, base)
+        elif _PATH in getattr(field_type, "__metadata__", ()) and only in (None, name) and isinstance(value, str):
+            data[name] = os.path.normpath(base / value) if value and "://" not in value else value
+
+
+def _field_types(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True) if dataclasses.is_dataclass(kind) else {}
+
+
+def _explain(error: Any) -> str:
+    """One readable line for a validation error."""
+    location = [str(part) for part in error["loc"]]
+    name = ".".join(location)
+    if error["type"] != "unexpected_keyword_argument":
+        prefix = f"{name}: " if name else ""
+        return (
+            prefix + str(error["msg"]).removeprefix("Value error, ") + (f" (found {error['input']!r})" if name else "")
+        )
+    kind: Any = Config
+    for section in location[:-1]:
+        kind = _field_types(kind).get(section)
+    valid = list(_field_types(kind))
+    near = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.5)
+    hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else f"valid keys: {', '.join(valid)}"
+    return f"unknown key {name}; {hint}"

@@ -1,0 +1,80 @@
+"""``python -m vasg.demo.report --root DIR --data DIR``: the demo's results beside the best anyone could reach."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vasg.demo.oracle import oracle_vectors
+from vasg.errors import VasgError
+from vasg.job import Parser
+from vasg.tables import Warehouse
+
+_SETTINGS = [("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the AUC table and the lists of three users; returns the exit code."""
+    parser = Parser("python -m vasg.demo.report", description=__doc__)
+    parser.add_argument("--root", required=True, metavar="DIR", help="the warehouse the demo ran in")
+    parser.add_argument("--data", required=True, metavar="DIR", help="where python -m vasg.demo wrote the shop")
+    try:
+        arguments = parser.parse_args(argv)
+        warehouse = Warehouse(arguments.root)
+        print(auc_table(warehouse, Path(arguments.data) / "oracle.npz"))
+        print(lists(warehouse))
+    except VasgError as error:
+        print(f"vasg.demo.report: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def auc_table(warehouse: Warehouse, oracle: Path) -> str:
+    """AUC of every model by setting and candidates, with 95 % intervals, the oracle first."""
+    metrics = warehouse.read_arrow("metrics").to_pandas()
+    metrics = metrics[metrics["metric"] == "auc"]
+    best = oracle_auc(warehouse, oracle)
+    lines = [f"{'AUC (95 % interval)':<16}" + "".join(f"{s + ' among ' + c:>26}" for s, c in _SETTINGS)]
+    lines.append(f"{'oracle':<16}" + "".join(f"{best[key]:>26.3f}" for key in _SETTINGS))
+    for model in metrics["model"].unique():
+        rows = metrics[metrics["model"] == model].set_index(["setting", "candidates"])
+        cells = (rows.loc[key] for key in _SETTINGS)
+        lines.append(
+            f"{model:<16}" + "".join(f"{f'{c.value:.3f} ({c.ci_low:.3f}-{c.ci_high:.3f})':>26}" for c in cells)
+        )
+    pairs = metrics.drop_duplicates("setting").set_index("setting")["n"]
+    lines.append(f"'among setting': against warm (or cold) products only. Test pairs: {dict(pairs)}.")
+    return "\n".join(["", *lines, ""])
+
+
+def oracle_auc(warehouse: Warehouse, oracle: Path) -> dict[tuple[str, str], float]:
+    """AUC of the propensities that the purchases were drawn with, on the test pairs; the best any model can expect."""
+    nodes = warehouse.read_arrow("nodes").to_pandas().sort_values("node")
+    is_user = nodes["node_type"] == "user"
+    users, products = oracle_vectors(oracle, nodes["id"][is_user].tolist(), nodes["id"][~is_user].tolist())
+    cold = nodes["is_cold"][~is_user].to_numpy()
+    pairs = warehouse.read_arrow("interactions").to_pandas()
+    known = pairs.groupby("user")["product"].apply(np.array)
+    found: dict[tuple[str, str], list[float]] = {key: [] for key in _SETTINGS}
+    tests = pairs[pairs["split"].isin(["test_warm", "test_cold"])]
+    for user, product, split in tests[["user", "product", "split"]].itertuples(index=False):
+        scores = products @ users[user]
+        own, allowed = scores[product - len(users)], np.ones(len(scores), bool)
+        allowed[known[user] - len(users)] = False
+        setting = split.removeprefix("test_")
+        for candidates, mask in (("all", allowed), ("setting", allowed & (cold == (setting == "cold")))):
+            found[setting, candidates].append(float(np.mean((own > scores[mask]) + 0.5 * (own == scores[mask]))))
+    return {key: float(np.mean(values)) if values else float("nan") for key, values in found.items()}
+
+
+def lists(warehouse: Warehouse, users: int = 3, ranks: int = 5) -> str:
+    """The first recommendations of the first users."""
+    table = pd.read_parquet(warehouse.path("recommendations")).sort_values(["user_id", "rank"])
+    table = table[table["user_id"].isin(table["user_id"].unique()[:users]) & (table["rank"] <= ranks)]
+    return table[["user_id", "rank", "product_id", "score", "is_cold"]].to_string(index=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

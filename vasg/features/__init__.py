@@ -1,0 +1,1 @@
+"""Pictures of products to image features, on Spark."""

@@ -1,0 +1,209 @@
+"""All pictures of a pattern to image features, on Spark: decoded and encoded in the Python workers, written by them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL.Image import Image
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from vasg import schemas
+from vasg.config import Features
+from vasg.errors import ConfigurationError, InputMissing
+from vasg.features.encoders import Encoder, facts, load_encoder
+from vasg.features.pattern import PathPattern
+from vasg.features.pictures import EMPTY, PictureError, decode
+from vasg.ingest.rejects import check_limit
+from vasg.parts import Target, write_tables
+from vasg.tables import Part, describe
+
+FEATURES, REJECTS = "image_features", "rejected_pictures"
+TOO_LARGE, WRONG_PATH, SURPLUS, NOT_FINITE, ALL_ZERO = (
+    "file too large", "path does not fit the pattern", "another picture of the product", "feature not finite", "feature all zero",
+)  # fmt: skip
+
+_MAX_BYTES = 32 << 20  # of a file; no picture of a product is larger
+_BATCH = 16  # files in an Arrow batch: at most 512 MiB, usually less than one
+_PER_TASK = 512  # pictures at most: a task holds its features until it writes its file
+_DETAIL = 200  # characters kept of what is wrong with a picture
+_EXAMPLES = 3
+
+Reject = tuple[str, str, str]  # path, reason, detail
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The files of both tables, what is to be kept with the features, and how many of ``total`` pictures are bad, by reason."""
+
+    features: list[Part]
+    rejects: list[Part]
+    facts: dict[str, str | int]
+    total: int
+    bad: dict[str, int]
+
+
+def extract_features(spark: SparkSession, settings: Features, features: Path, rejects: Path) -> Extracted:
+    """Write the features of all pictures, and the pictures that have none, as Parquet into the two directories.
+
+    Memory on the driver: the paths of all pictures; in a task: 16 files, one picture being decoded, 512 features. Raises
+    ConfigurationError for a wrong pattern or encoder, InputMissing when there is no picture, and DataError when more than
+    ``settings.max_bad_fraction`` of them are bad.
+    """
+    pattern = PathPattern(settings.path)
+    known = facts(load_encoder(settings.encoder, settings.weights))
+    frame, paths = find_pictures(spark, pattern)
+    surplus = surplus_pictures(pattern, paths)
+    _check(dict.fromkeys(surplus, SURPLUS), len(paths), settings)  # before hours of work
+    task = EncodePictures(pattern, settings.encoder, settings.weights, known, settings.max_pixels, surplus)
+    targets = {
+        FEATURES: Target(features, schemas.TABLES[FEATURES].arrow()),
+        REJECTS: Target(rejects, schemas.TABLES[REJECTS].arrow()),
+    }
+    parts = write_tables(frame, task, targets)
+    encoded = set(_column("product_id", features, parts[FEATURES]))
+    reasons = dict(zip(*(_column(name, rejects, parts[REJECTS]) for name in ("source", "reason")), strict=True))
+    # Spark passes over files without content: what it listed and no task has seen.
+    empty = [p for p in paths if p not in reasons and (p in surplus or pattern.product_id(p) not in encoded)]
+    if empty:
+        pq.write_table(_reject_table([(path, EMPTY, "") for path in empty]), rejects / "part-empty.parquet")
+        parts[REJECTS].append(describe(rejects / "part-empty.parquet", rejects))
+    bad = _check(reasons | dict.fromkeys(empty, EMPTY), len(paths), settings)
+    return Extracted(parts[FEATURES], parts[REJECTS], known, len(paths), bad)
+
+
+def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame, list[str]]:
+    """The pictures as (path, content), content null where the file is too large, and the sorted paths of all.
+
+    As everywhere in Spark, files and folders whose names begin with _ or . are not seen. Raises InputMissing when no file
+    matches.
+    """
+    spark = spark.newSession()  # the settings below are for this frame only
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(_BATCH))
+    spark.conf.set(
+        "spark.sql.files.openCostInBytes", str(1 << 20)
+    )  # what a small file costs: at most _PER_TASK in a task
+    spark.conf.set("spark.sql.files.maxPartitionBytes", str(_PER_TASK << 20))
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    try:
+        files = reader.option("pathGlobFilter", pattern.file_name).load(pattern.folder)
+    except AnalysisException as error:
+        if "PATH_NOT_FOUND" in str(error):
+            raise InputMissing(
+                f"features.path: folder {pattern.folder} is not there; pictures are {pattern.glob}"
+            ) from None
+        raise
+    paths = sorted(path for path in (plain(unquote(uri)) for uri in files.inputFiles()) if pattern.fits_glob(path))
+    if not paths:
+        raise InputMissing(f"features.path: no file matches {pattern.glob}")
+    usable = files.where(F.col("length") <= _MAX_BYTES).select("path", "content")
+    large = files.where(F.col("length") > _MAX_BYTES).select("path", F.lit(None).cast("binary").alias("content"))
+    return usable.unionByName(large), paths
+
+
+def surplus_pictures(pattern: PathPattern, paths: list[str]) -> frozenset[str]:
+    """All but the first path of each product; without a ``*`` in the pattern a product has only one."""
+    first: dict[str | None, str] = {None: ""}
+    return frozenset(
+        p for p in paths if first.setdefault(product := pattern.product_id(p), p) != p and product is not None
+    )
+
+
+@dataclass(frozen=True)
+class EncodePictures:
+    """What a task does: batches of (path, content) to one table of features and one of rejects."""
+
+    pattern: PathPattern
+    encoder: str
+    weights: str
+    facts: dict[str, str | int]  # of the encoder on the driver
+    max_pixels: int
+    surplus: frozenset[str]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
+        """One thread: Spark runs a task on every core."""
+        encoder = _encoder(self.encoder, self.weights)
+        if facts(encoder) != self.facts:
+            raise ConfigurationError(
+                f"encoder {self.encoder} differs between hosts: {facts(encoder)} here, {self.facts} on the driver; install "
+                "the same versions and weights everywhere"
+            )
+        features: list[pa.Table] = []
+        rejects: list[Reject] = []
+        with threadpool_limits(1):
+            for batch in batches:
+                features += self._encode(encoder, batch, rejects)
+        if features:
+            yield FEATURES, pa.concat_tables(features).combine_chunks()
+        if rejects:
+            yield REJECTS, _reject_table(rejects)
+
+    def _encode(self, encoder: Encoder, batch: pa.RecordBatch, rejects: list[Reject]) -> Iterator[pa.Table]:
+        """The features of the good pictures of a batch; the others are added to ``rejects``."""
+        pictures, products, sources = [], [], []
+        for value, content in zip(batch.column("path"), batch.column("content"), strict=True):
+            path = plain(value.as_py())
+            if not self.pattern.fits_glob(path):
+                continue  # Spark chose by folder and file name; what lies between them is not part of the pattern
+            product = self.pattern.product_id(path)
+            try:
+                pictures.append(self._decode(path, product, content.as_py()))
+            except PictureError as error:
+                rejects.append((path, error.reason, error.detail))
+            else:
+                products.append(product)
+                sources.append(path)
+        if pictures:
+            values = encoder.encode(pictures)  # [n, I]
+            finite, some = np.isfinite(values).all(axis=1), values.any(axis=1)
+            rejects += [
+                (sources[i], ALL_ZERO if finite[i] else NOT_FINITE, "") for i in np.flatnonzero(~(finite & some))
+            ]
+            keep = np.flatnonzero(finite & some)
+            lists = pa.ListArray.from_arrays(np.arange(len(keep) + 1) * values.shape[1], values[keep].ravel())
+            yield pa.table({"product_id": [products[i] for i in keep], "feature": lists})
+
+    def _decode(self, path: str, product: str | None, content: bytes | None) -> Image:
+        if product is None:
+            raise PictureError(WRONG_PATH)
+        if path in self.surplus:
+            raise PictureError(SURPLUS)
+        if content is None:
+            raise PictureError(TOO_LARGE, f"more than {_MAX_BYTES:,} bytes")
+        return decode(content, self.max_pixels)
+
+
+@cache  # once for all tasks of a Python worker
+def _encoder(name: str, weights: str) -> Encoder:
+    return load_encoder(name, weights)
+
+
+def plain(path: str) -> str:
+    """The path of a local file without the ``file:`` that Spark adds; others as they are."""
+    return re.sub("^file:/+", "/", path)
+
+
+def _reject_table(rejects: list[Reject]) -> pa.Table:
+    rows = [{"source": path, "line": -1, "reason": reason, "raw": detail[:_DETAIL]} for path, reason, detail in rejects]
+    return pa.Table.from_pylist(rows, schema=schemas.TABLES[REJECTS].arrow())
+
+
+def _column(name: str, directory: Path, parts: list[Part]) -> list[str]:
+    return [value for part in parts for value in pq.read_table(directory / part.path, columns=[name])[name].to_pylist()]
+
+
+def _check(reasons: dict[str, str], total: int, settings: Features) -> dict[str, int]:
+    """Bad pictures by reason. Raises DataError when there are too many."""
+    bad = dict(Counter(reasons.values()))
+    examples = [f"{path} ({reasons[path]})" for path in sorted(reasons)[:_EXAMPLES]]
+    check_limit("pictures", total, bad, settings.max_bad_fraction, examples)
+    return bad

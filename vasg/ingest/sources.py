@@ -1,0 +1,82 @@
+"""Outside files: finding them, and saying where one is damaged."""
+
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame
+
+from vasg.errors import ConfigurationError, DataError, InputMissing
+
+_CHUNK = 1 << 16
+
+
+def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[DataFrame, list[str]]:
+    """``read(path)`` and the URIs of the files it reads; ``path`` is a file, a folder or a glob pattern.
+
+    Raises ConfigurationError when the ``setting`` is empty, InputMissing when no file matches.
+    """
+    if not path:
+        raise ConfigurationError(f"{setting} is not set; name a file, a folder or a pattern")
+    try:
+        frame = read(path)
+    except AnalysisException as error:
+        if "PATH_NOT_FOUND" in str(error) or "UNABLE_TO_INFER_SCHEMA" in str(error):
+            raise InputMissing(f"{setting}: no file matches {path}") from None
+        raise
+    files = frame.inputFiles()
+    if not files:
+        raise InputMissing(f"{setting}: no file matches {path}")
+    return frame, files
+
+
+def plain(uri: str) -> str:
+    """A local file's URI as a path; other URIs as they are."""
+    return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+
+
+@contextmanager
+def reading(files: Sequence[str]) -> Iterator[None]:
+    """Turns Spark's failure to decompress one of ``files`` into a DataError that says at which byte it is damaged."""
+    try:
+        yield
+    except Exception as error:
+        named = {plain(uri) for uri in re.findall(r"file:/[^\s,\]]*\.gz", str(error))}
+        for path in sorted(named & set(map(plain, files))):
+            damage = gzip_damage(Path(path))
+            if damage:
+                raise DataError(f"{path} is damaged {damage}; fetch the file again") from None
+        raise
+
+
+def gzip_damage(path: Path) -> str:
+    """Where and how a gzip file is damaged, "" when it is whole. Reads it once, in bounded memory."""
+    size, offset = path.stat().st_size, 0
+    member = zlib.decompressobj(wbits=31)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            while chunk:
+                before = member.copy()
+                try:
+                    member.decompress(chunk)
+                except zlib.error as error:
+                    return f"at byte {offset + _good_bytes(before, chunk):,} of {size:,} ({error})"
+                rest = member.unused_data
+                offset, chunk = offset + len(chunk) - len(rest), rest
+                if member.eof and (chunk or offset < size):
+                    member = zlib.decompressobj(wbits=31)  # gzip files may be concatenated
+    return "" if member.eof else f"at byte {size:,}: it ends inside the compressed data (truncated)"
+
+
+def _good_bytes(member: "zlib._Decompress", chunk: bytes) -> int:
+    """How many bytes of ``chunk`` are decompressed before the error."""
+    for i in range(len(chunk)):
+        try:
+            member.decompress(chunk[i : i + 1])
+        except zlib.error:
+            return i
+    return len(chunk)

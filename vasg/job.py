@@ -1,0 +1,194 @@
+"""What every job in ``jobs/`` does around its one call: arguments, lock, session, inputs, publication, exit code."""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from vasg.config import Config, load, to_toml
+from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
+from vasg.stages import Stage, fingerprint, is_up_to_date, stage
+from vasg.tables import Publication, Warehouse
+
+# Results depend on these, so they are set here and not left to a properties file.
+SESSION = {
+    "spark.sql.ansi.enabled": "true",  # Spark 3 and 4 differ in the default; errors beat silent nulls
+    "spark.sql.session.timeZone": "UTC",
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
+
+
+class Job:
+    """One run of one stage: its configuration, its inputs, and the publication its outputs go to."""
+
+    def __init__(
+        self, stage: Stage, config: Config, warehouse: Warehouse, publication: Publication, run_id: str
+    ) -> None:
+        self.stage, self.config, self.warehouse = stage, config, warehouse
+        self.publication, self.run_id = publication, run_id
+        self.counts: dict[str, int | float | str] = {}
+        self._session_started = False
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The Spark session, started when first asked for."""
+        builder = SparkSession.builder.appName(f"vasg {self.stage.name}")
+        for key, value in SESSION.items():
+            builder = builder.config(key, value)
+        self._session_started = SparkSession.getActiveSession() is None  # a caller's own session is not ours to stop
+        return builder.getOrCreate()
+
+    def read(self, table: str) -> DataFrame:
+        """A table this stage declares as its input."""
+        assert table in self.stage.reads, f"{self.stage.name} does not declare that it reads {table}"
+        return self.warehouse.read(self.spark, table)
+
+    def count(self, **counts: int | float | str) -> None:
+        """Report what happened to the data; shown in the stage summary and kept in run.json."""
+        self.counts |= counts
+
+    def stop(self) -> None:
+        """Stop the Spark session if there is one."""
+        if self._session_started:
+            self.spark.stop()
+
+
+def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = None) -> int:
+    """Run stage ``name``; returns the exit code. The first line on stderr says what went wrong, if anything did."""
+    verbose = False
+    try:
+        arguments = _parser(name).parse_args(argv)
+        verbose = arguments.verbose
+        _run(name, body, arguments)
+        return 0
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            hint = "" if verbose else " (--verbose shows the trace)"
+            print(f"vasg {name}: internal error: {type(error).__name__}: {_first_line(error)}{hint}", file=sys.stderr)
+        else:
+            print(f"vasg {name}: {known}", file=sys.stderr)
+        if verbose:
+            traceback.print_exception(error, file=sys.stderr)
+        return 70 if known is None else known.exit_code
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are a UsageError (64) in one line."""
+
+    def error(self, message: str) -> Any:
+        """Called by argparse for a wrong command line."""
+        raise UsageError(f"{message}; {' '.join(self.format_usage().split())}")
+
+
+def _parser(name: str) -> Parser:
+    result = Parser(f"jobs/{name}.py", description="One stage of the VASG pipeline.")
+    add_arguments(result)
+    result.add_argument("--force", action="store_true", help="run even if the stage is up to date")
+    return result
+
+
+def add_arguments(result: argparse.ArgumentParser) -> None:
+    """The options that ``vasg run`` and the jobs share."""
+    result.add_argument("--config", required=True, metavar="FILE.toml")
+    result.add_argument("--root", required=True, metavar="DIR", help="the warehouse directory")
+    result.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the configuration"
+    )
+    result.add_argument("--verbose", action="store_true", help="show the trace of an error")
+
+
+def new_run_id() -> str:
+    """The id of this run: given by ``vasg run`` to the jobs it starts, otherwise new."""
+    return os.environ.get("VASG_RUN_ID") or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+
+
+def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) -> None:
+    started = time.monotonic()
+    config, warehouse, run_id = load(arguments.config, arguments.set), Warehouse(arguments.root), new_run_id()
+    this = stage(config, name)
+    with warehouse.lock(run_id):
+        warehouse.sweep()
+        if not arguments.force and is_up_to_date(this, config, warehouse):
+            _report(warehouse, run_id, {"stage": name, "status": "up to date", "seconds": 0.0})
+            return
+        for table in this.reads:
+            warehouse.verify(table)
+        mark = fingerprint(this, config, warehouse)  # before reading: a change meanwhile must not pass as done
+        with warehouse.publication(name, run_id, to_toml(config)) as publication:
+            job = Job(this, config, warehouse, publication, run_id)
+            try:
+                body(job)
+            finally:
+                job.stop()
+            summary = {
+                "seconds": round(time.monotonic() - started, 1),
+                "rows_in": {table: int(warehouse.manifest(table)["rows"]) for table in this.reads},
+                "rows_out": publication.rows,
+                "counts": job.counts,
+            }
+            publication.commit(mark, summary)
+    _report(warehouse, run_id, {"stage": name, "status": "done", **summary})
+
+
+def _report(warehouse: Warehouse, run_id: str, summary: dict[str, Any]) -> None:
+    """Print a stage summary and keep it for run.json."""
+    directory = warehouse.root / "runs" / run_id
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{summary['stage']}.json").write_text(json.dumps(summary, indent=1))
+    print(describe(summary), flush=True)
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """One line for people."""
+    rows = ", ".join(f"{table} {count:,}" for table, count in summary.get("rows_out", {}).items())
+    counts = "; ".join(
+        f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}"
+        for key, value in summary.get("counts", {}).items()
+    )
+    return (
+        f"{summary['stage']}: {summary['status']} in {summary['seconds']:.1f} s"
+        + (f" -> {rows}" if rows else "")
+        + (f" [{counts}]" if counts else "")
+    )
+
+
+def _known(error: BaseException) -> VasgError | None:
+    """The expected failure behind an exception, also when it happened in a Spark task; None for our own bugs."""
+    if isinstance(error, VasgError):
+        return error
+    text = str(error)
+    raised = re.search(r"vasg\.errors\.(\w+): (.*)", text)
+    if raised:
+        return error_named(raised.group(1), raised.group(2).strip())
+    unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
+    if unreadable:
+        return DataError(
+            f"{unreadable.group(1).rstrip('.')} cannot be read: {_first_cause(text)}; replace the file and run again"
+        )
+    if "No space left on device" in text or (isinstance(error, OSError) and error.errno == 28):
+        return OutputError("no space left on the device (output or spark.local.dir); free some and run again")
+    if isinstance(error, PermissionError):
+        return OutputError(f"{error.filename}: permission denied")
+    return None
+
+
+def _first_cause(text: str) -> str:
+    causes = re.findall(r"Caused by: (\S+: [^\n]*)", text)
+    return causes[-1] if causes else _first_line(text)
+
+
+def _first_line(error: Any) -> str:
+    return next(iter(str(error).strip().splitlines()), "")

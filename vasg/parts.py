@@ -1,0 +1,104 @@
+"""Tasks that write Parquet themselves: one file a Spark partition, described back to the driver in one row.
+
+Large arrays (features, walks) never pass through the JVM, and row groups are exactly what the task yields. Every
+attempt writes under a name of its own, so a retried or speculative task cannot disturb another; the files of attempts
+that did not win are left out of the manifest and removed (``Publication.add``).
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark import TaskContext
+from pyspark.sql import DataFrame
+
+from vasg.tables import Part, describe
+
+Transform = Callable[[Iterator[pa.RecordBatch]], Iterable[pa.Table]]
+NamedTransform = Callable[[Iterator[pa.RecordBatch]], Iterable[tuple[str, pa.Table]]]
+
+_MANIFEST_ROW = pa.schema(
+    [
+        ("target", pa.string()),
+        ("path", pa.string()),
+        ("bytes", pa.int64()),
+        ("rows", pa.int64()),
+        ("sha256", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the files of one table go; the paths of parts are relative to ``directory``."""
+
+    directory: Path
+    schema: pa.Schema
+    subdirectory: str = ""
+
+
+def write_parts(
+    frame: DataFrame, transform: Transform, directory: Path, schema: pa.Schema, subdirectory: str = ""
+) -> list[Part]:
+    """Run ``transform`` over the Arrow batches of each partition and write what it yields.
+
+    Each yielded table becomes one row group of the partition's file ``part-NNNNN-ATTEMPT.parquet`` in
+    ``directory/subdirectory``; partitions that yield nothing leave no file. Returns the parts in the order of partitions.
+    """
+
+    def named(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
+        return (("", table) for table in transform(batches))
+
+    return write_tables(frame, named, {"": Target(directory, schema, subdirectory)})[""]
+
+
+def write_tables(frame: DataFrame, transform: NamedTransform, targets: Mapping[str, Target]) -> dict[str, list[Part]]:
+    """Like ``write_parts`` for several tables in one pass: ``transform`` yields (key of ``targets``, table)."""
+    for target in targets.values():
+        (target.directory / target.subdirectory).mkdir(parents=True, exist_ok=True)
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        context = TaskContext.get()
+        name = f"part-{context.partitionId() if context else 0:05d}-{uuid.uuid4().hex[:8]}.parquet"
+        files = {key: _File(target, name) for key, target in targets.items()}
+        try:
+            for key, table in transform(iter(batches)):
+                files[key].write(table)
+        finally:
+            for file in files.values():
+                file.close()
+        parts = [(key, part) for key, file in files.items() if (part := file.part())]
+        yield pa.RecordBatch.from_pylist([{"target": key, **asdict(part)} for key, part in parts], schema=_MANIFEST_ROW)
+
+    rows = frame.mapInArrow(write, "target string, path string, bytes long, rows long, sha256 string").collect()
+    found = sorted(
+        ((row.target, Part(row.path, row.bytes, row.rows, row.sha256)) for row in rows), key=lambda r: r[1].path
+    )
+    return {key: [part for target, part in found if target == key] for key in targets}
+
+
+class _File:
+    """A Parquet file that is created with its first row group."""
+
+    def __init__(self, target: Target, name: str) -> None:
+        self._target, self._path = target, target.directory / target.subdirectory / name
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, table: pa.Table) -> None:
+        schema = self._target.schema
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._path, schema, compression="zstd", use_dictionary=False, write_statistics=False
+            )
+        row_group = table.select(schema.names).cast(schema)
+        self._writer.write_table(row_group, row_group_size=max(1, table.num_rows))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def part(self) -> Part | None:
+        return describe(self._path, self._target.directory) if self._writer is not None else None

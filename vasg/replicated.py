@@ -1,0 +1,57 @@
+"""Arrays that every Python worker of a host shares: written once, memory-mapped by all.
+
+On a cluster ``SparkContext.addFile`` carries them to the executors; where the driver's own files can be seen (local
+mode, executors on the driver's host) they are mapped in place.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark import SparkFiles
+from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """A handle that travels to the tasks; ``open`` there gives the arrays, read-only."""
+
+    paths: dict[str, str]
+
+    def open(self) -> dict[str, NDArray[Any]]:
+        """Memory-map all arrays on the machine this is called on."""
+        return {name: _map(path) for name, path in self.paths.items()}
+
+
+@contextmanager
+def replicate(spark: SparkSession, arrays: Mapping[str, NDArray[Any]]) -> Iterator[Replicated]:
+    """Give every host a copy of the arrays for as long as the context lasts."""
+    directory = Path(tempfile.mkdtemp(prefix="vasg-replicated-"))
+    try:
+        paths = {}
+        for name, array in arrays.items():
+            path = directory / f"{uuid.uuid4().hex}-{name}.npy"  # a name no other file of the application has
+            np.save(path, array, allow_pickle=False)
+            if not str(spark.sparkContext.master).startswith("local"):
+                spark.sparkContext.addFile(str(path))
+            paths[name] = str(path)
+        yield Replicated(paths)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _map(path: str) -> NDArray[Any]:
+    local = path if os.path.exists(path) else SparkFiles.get(os.path.basename(path))
+    try:
+        array: NDArray[Any] = np.load(local, mmap_mode="r", allow_pickle=False)
+    except ValueError:  # an empty array cannot be mapped
+        array = np.load(local, allow_pickle=False)
+    return array

@@ -1,0 +1,118 @@
+"""``vasg run``: the stages in order, each through spark-submit, skipping what is up to date."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyspark
+
+from vasg.config import load
+from vasg.errors import ConfigurationError, UsageError
+from vasg.job import describe, new_run_id
+from vasg.stages import Stage, is_up_to_date, stages
+from vasg.tables import Warehouse
+
+HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[1]))
+
+
+def run(
+    config_path: str, root: str, first: str | None = None, last: str | None = None, overrides: Sequence[str] = (),
+    properties_file: str | None = None, verbose: bool = False,
+) -> int:  # fmt: skip
+    """Run the stages from ``first`` to ``last`` (names; both included). Returns the exit code of the first that failed.
+
+    Without ``first``, stages that are up to date are skipped; with it, that stage always runs.
+    """
+    started, config = time.monotonic(), load(config_path, overrides)
+    warehouse, run_id = Warehouse(root), new_run_id()
+    selected = _select(stages(config), first, last)
+    os.environ["VASG_RUN_ID"] = run_id  # the jobs share this run's lock
+    directory = warehouse.root / "runs" / run_id
+    summaries: list[dict[str, Any]] = []
+    code = 0
+    with warehouse.lock(run_id):
+        directory.mkdir(parents=True, exist_ok=True)
+        for this in selected:
+            if this.name != first and is_up_to_date(this, config, warehouse):
+                summaries.append({"stage": this.name, "status": "up to date", "seconds": 0.0})
+                print(describe(summaries[-1]), flush=True)
+                continue
+            command = _command(this, config_path, root, overrides, properties_file, verbose, force=this.name == first)
+            code = _submit(command, directory / f"{this.name}.log")
+            summary = directory / f"{this.name}.json"
+            summaries.append(
+                json.loads(summary.read_text()) if code == 0 else {"stage": this.name, "status": f"failed ({code})"}
+            )
+            if code:
+                break
+        seconds = round(time.monotonic() - started, 1)
+        record = {"run_id": run_id, "exit_code": code, "seconds": seconds, "stages": summaries}
+        (directory / "run.json").write_text(json.dumps(record, indent=1))
+    outcome = "finished" if code == 0 else f"stopped with code {code}"
+    print(f"run {run_id}: {outcome} after {seconds:.1f} s; details in {directory}/run.json")
+    return code
+
+
+def _select(all_stages: list[Stage], first: str | None, last: str | None) -> list[Stage]:
+    names = [s.name for s in all_stages]
+    for name in (first, last):
+        if name is not None and name not in names:
+            raise UsageError(f"there is no stage {name} in this configuration; its stages are {', '.join(names)}")
+    begin = names.index(first) if first else 0
+    end = names.index(last) if last else len(names) - 1
+    if end < begin:
+        raise UsageError(f"--from {first} comes after --to {last}")
+    return all_stages[begin : end + 1]
+
+
+def _command(
+    this: Stage, config: str, root: str, overrides: Sequence[str], properties: str | None, verbose: bool, force: bool
+) -> list[str]:
+    job = HOME / "jobs" / f"{this.name}.py"
+    properties_path = Path(properties) if properties else HOME / "spark_conf" / "local.conf"
+    for path in (job, properties_path):
+        if not path.exists():
+            raise ConfigurationError(
+                f"{path} does not exist; set VASG_HOME to the directory that holds jobs/ and spark_conf/"
+            )
+    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    command = [str(submit), "--properties-file", str(properties_path), str(job), "--config", config, "--root", root]
+    for override in overrides:
+        command += ["--set", override]
+    return command + (["--verbose"] if verbose else []) + (["--force"] if force else [])
+
+
+def environment() -> dict[str, str]:
+    """Environment of spark-submit: this interpreter and its own Spark, whatever else is on the machine."""
+    return os.environ | {
+        "SPARK_HOME": str(Path(pyspark.__file__).parent),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _submit(command: list[str], log: Path) -> int:
+    """Run spark-submit. Spark's own messages go to the log, the job's lines there and to the screen.
+
+    spark-submit prints whatever a Python driver writes to stderr on its stdout; from the line with the error on, we put
+    it back. Returns the exit code, 128 + N for a process that signal N ended, as shells do.
+    """
+    with log.open("a", encoding="utf-8") as file:
+        print("$", *command, file=file, flush=True)
+        with subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, stderr=file, text=True, errors="replace"
+        ) as process:
+            assert process.stdout is not None
+            screen = sys.stdout
+            for line in process.stdout:
+                if line.startswith("vasg "):
+                    screen = sys.stderr
+                print(line, end="", file=screen, flush=True)
+                print(line, end="", file=file, flush=True)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode

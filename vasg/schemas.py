@@ -1,0 +1,225 @@
+"""The tables that stages hand to each other and to the warehouse: names, columns, types, meanings.
+
+This is the only module that knows column types. ``docs/tables.md`` is written from it (``python -m vasg.schemas``).
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from vasg.errors import DataError
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; ``types`` lists every Arrow type a reader must accept, the first is the usual one."""
+
+    name: str
+    types: tuple[pa.DataType, ...]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its key, its columns, the stage that writes it and the Hive partition columns of its folders."""
+
+    name: str
+    writer: str
+    meaning: str
+    columns: tuple[Column, ...]
+    partitions: tuple[Column, ...] = ()
+
+    def arrow(self, **choices: pa.DataType) -> pa.Schema:
+        """Arrow schema of a file of the table; ``choices`` picks among the types a column allows."""
+        return pa.schema([pa.field(c.name, choices.get(c.name, c.types[0])) for c in self.columns])
+
+
+def _column(name: str, kind: pa.DataType | tuple[pa.DataType, ...], meaning: str) -> Column:
+    return Column(name, kind if isinstance(kind, tuple) else (kind,), meaning)
+
+
+_LONG, _INT, _DOUBLE, _FLOAT, _STRING, _BOOL = (
+    pa.int64(), pa.int32(), pa.float64(), pa.float32(), pa.string(), pa.bool_(),
+)  # fmt: skip
+
+_REJECT_COLUMNS = (
+    _column("source", _STRING, "file the record came from"),
+    _column("line", _LONG, "line of the file, from 1; record for binary files; -1 where there is none"),
+    _column("reason", _STRING, "why the record was not used, one of a fixed list"),
+    _column("raw", _STRING, "the first 1,000 characters of the record"),
+)
+
+_ALL = (
+    Table(
+        "reviews", "preprocess_reviews", "One row for each usable line of the raw reviews or transactions.",
+        (
+            _column("user_id", _STRING, "the user, as in the source"),
+            _column("product_id", _STRING, "the product, as in the source"),
+            _column("rating", _FLOAT, "rating, or the configured implicit rating"),
+            _column("timestamp", _LONG, "seconds since 1970-01-01 UTC; 0 where the source has none"),
+        ),
+    ),
+    Table("rejects", "preprocess_reviews", "Lines and records of the raw data that did not become rows.", _REJECT_COLUMNS),
+    Table("rejected_pictures", "extract_features", "Pictures that did not become features.", _REJECT_COLUMNS),
+    Table(
+        "image_features", "preprocess_reviews or extract_features", "One image feature for each product that has a picture.",
+        (
+            _column("product_id", _STRING, "the product"),
+            _column("feature", pa.list_(_FLOAT), "image feature, I finite numbers, the same I and encoder for the whole table"),
+        ),
+    ),
+    Table(
+        "nodes", "filter_users", "Users and products, numbered: users [0, U), warm products [U, U+W), cold after.",
+        (
+            _column("node", _LONG, "number of the node, without gaps from 0"),
+            _column("node_type", _STRING, "user or product"),
+            _column("id", _STRING, "user_id or product_id"),
+            _column("is_cold", _BOOL, "product without any purchase in the split train"),
+        ),
+    ),
+    Table(
+        "interactions", "filter_users", "Distinct (user, product) pairs with the part each plays in training and evaluation.",
+        (
+            _column("user", _LONG, "node of the user"),
+            _column("product", _LONG, "node of the product"),
+            _column("rating", _FLOAT, "rating of the latest of repeated purchases"),
+            _column("split", _STRING, "train, validation_warm, validation_cold, test_warm or test_cold"),
+        ),
+    ),
+    Table(
+        "walks", "generate_walks", "Random walks over the train pairs; every walk has walk_length nodes.",
+        (
+            _column("walk_id", _LONG, "start node x walks_per_node + repetition"),
+            _column("walk", (pa.list_(_INT), pa.list_(_LONG)), "nodes in order; 64-bit where there are 2^31 nodes or more"),
+        ),
+        (_column("start_type", _STRING, "node_type of the first node"),),
+    ),
+    Table(
+        "embeddings", "train", "One vector a node. The score of a product for a user is the inner product of their two rows.",
+        (
+            _column("node", _LONG, "the node"),
+            _column("node_type", _STRING, "user or product"),
+            _column("origin", _STRING, "trained, or mapped from the picture by M"),
+            _column("embedding", pa.list_(_FLOAT), "the vector, the same length D for the whole table"),
+        ),
+    ),
+    Table(
+        "training_log", "train", "What training measured, epoch by epoch.",
+        (
+            _column("phase", _STRING, "skipgram (stage 1), mapping (stage 2) or blend (weights chosen on validation pairs)"),
+            _column("epoch", _INT, "from 1"),
+            _column("quantity", _STRING, "loss, decoder_loss, mean_cosine, effective_rank, ..."),
+            _column("value", _DOUBLE, "its value"),
+        ),
+    ),
+    Table(
+        "pair_ranks", "score", "For each model and test pair, how many candidates stand above it; metrics are means over it.",
+        (
+            _column("model", _STRING, "vasg or a baseline"),
+            _column("setting", _STRING, "warm or cold: the kind of the test product"),
+            _column("candidates", _STRING, "all products, or those of the setting"),
+            _column("user", _LONG, "node of the user"),
+            _column("product", _LONG, "node of the test product"),
+            _column("above", _LONG, "candidates with a higher score"),
+            _column("tied", _LONG, "candidates with the same score"),
+            _column("candidate_count", _LONG, "candidates: products of the set without those the user is known to have bought"),
+        ),
+    ),
+    Table(
+        "metrics", "score", "Quality of every model on the test pairs, with confidence intervals.",
+        (
+            _column("run_id", _STRING, "the run"),
+            _column("model", _STRING, "vasg or a baseline"),
+            _column("setting", _STRING, "warm or cold"),
+            _column("candidates", _STRING, "all or setting"),
+            _column("metric", _STRING, "auc, auc_strict, recall@K, ndcg@K, hit_rate@K"),
+            _column("value", _DOUBLE, "mean over test pairs"),
+            _column("ci_low", _DOUBLE, "lower end of the 95 % bootstrap interval"),
+            _column("ci_high", _DOUBLE, "upper end"),
+            _column("n", _LONG, "test pairs"),
+        ),
+    ),
+    Table(
+        "recommendations", "score", "The best products for every user, none of which the user is known to have bought.",
+        (
+            _column("user_id", _STRING, "the user"),
+            _column("rank", _INT, "from 1, without gaps"),
+            _column("product_id", _STRING, "the product"),
+            _column("score", _FLOAT, "inner product of the two rows of embeddings"),
+            _column("is_cold", _BOOL, "nobody had bought the product in the training data"),
+            _column("source", _STRING, "vasg, or the name of the labelled fallback"),
+            _column("run_id", _STRING, "the run"),
+        ),
+        (_column("run_date", pa.date32(), "day of the run"),),
+    ),
+    Table(
+        "uncovered", "score", "Users and products that the recommendations cannot cover, with the reason.",
+        (
+            _column("id", _STRING, "user_id or product_id"),
+            _column("node_type", _STRING, "user or product"),
+            _column("reason", _STRING, "why"),
+        ),
+    ),
+)  # fmt: skip
+
+TABLES: dict[str, Table] = {table.name: table for table in _ALL}
+
+
+def check(name: str, found: pa.Schema) -> None:
+    """Raise DataError unless ``found`` has exactly the columns of table ``name``, in any order."""
+    table = TABLES[name]
+    columns = {c.name: c for c in table.columns}
+    extra = sorted(set(found.names) - set(columns) - {c.name for c in table.partitions})
+    if extra:
+        raise DataError(f"table {name}: unexpected column {extra[0]}; expected {', '.join(columns)}")
+    for column in columns.values():
+        if column.name not in found.names:
+            raise DataError(f"table {name}: column {column.name} is missing; found {', '.join(found.names)}")
+        kind = found.field(column.name).type
+        if not any(_same(kind, expected) for expected in column.types):
+            expected_types = " or ".join(str(t) for t in column.types)
+            raise DataError(f"table {name}: column {column.name} should be {expected_types}, found {kind}")
+
+
+def _same(a: pa.DataType, b: pa.DataType) -> bool:
+    """Equality that ignores how writers name and null-flag the elements of a list, and large against small offsets."""
+    if pa.types.is_list(b):
+        return bool(pa.types.is_list(a) or pa.types.is_large_list(a)) and _same(a.value_type, b.value_type)
+    if pa.types.is_string(b):
+        return bool(pa.types.is_string(a) or pa.types.is_large_string(a))
+    return bool(a == b)
+
+
+def markdown() -> str:
+    """The text of docs/tables.md."""
+    lines = [
+        "# Tables", "",
+        "Parquet, in versions under `--root`; `vasg path --root DIR TABLE` prints the directory of the current one.",
+        "Each table has one writer. This page is generated: `python -m vasg.schemas > docs/tables.md`.",
+    ]  # fmt: skip
+    for table in TABLES.values():
+        lines += [
+            "",
+            f"## {table.name}",
+            "",
+            f"{table.meaning} Writer: `{table.writer}`.",
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
+        for column in table.columns + table.partitions:
+            kind = " or ".join(_display(t) for t in column.types) + (
+                ", partition" if column in table.partitions else ""
+            )
+            lines.append(f"| `{column.name}` | {kind} | {column.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _display(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"array<{_display(kind.value_type)}>"
+    return {"int64": "long", "int32": "int", "bool": "boolean", "date32[day]": "date"}.get(str(kind), str(kind))
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

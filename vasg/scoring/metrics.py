@@ -1,0 +1,90 @@
+"""Metrics from the pair ranks: AUC, recall, NDCG and hit rate, with ties taken as a random order among the tied."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vasg import schemas
+from vasg.scoring.bootstrap import intervals
+
+
+def metrics(pair_ranks: pa.Table, ks: tuple[int, ...], resamples: int, seed: int, run_id: str) -> pa.Table:
+    """The table metrics. All models have the same pairs; pairs without a candidate count in no mean.
+
+    Intervals come from resampling users, for cold products users and products: few products stand behind many pairs.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for setting in ("warm", "cold"):
+        for candidates in ("all", "setting"):
+            chosen = pair_ranks.filter(
+                (pc.field("setting") == setting)
+                & (pc.field("candidates") == candidates)
+                & (pc.field("candidate_count") > 0)
+            )
+            if chosen.num_rows:
+                rows += [(run_id, *row) for row in _group(chosen, setting, candidates, ks, resamples, seed)]
+    schema = schemas.TABLES["metrics"].arrow()
+    columns = zip(*rows, strict=True) if rows else [[] for _ in schema]
+    return pa.table([pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema=schema)
+
+
+def _group(
+    chosen: pa.Table, setting: str, candidates: str, ks: tuple[int, ...], resamples: int, seed: int
+) -> list[tuple[Any, ...]]:
+    """Rows of one setting and candidate set; all models are resampled together."""
+    models = sorted(pc.unique(chosen["model"]).to_pylist())
+    user = product = np.zeros(0, np.int64)
+    pair_columns, user_columns = [], []
+    for model in models:
+        ranks = chosen.filter(pc.field("model") == model).sort_by([("user", "ascending"), ("product", "ascending")])
+        keys = ranks["user"].to_numpy(), ranks["product"].to_numpy()
+        assert not len(user) or (np.array_equal(user, keys[0]) and np.array_equal(product, keys[1]))
+        user, product = keys
+        above, tied, count = (ranks[name].to_numpy() for name in ("above", "tied", "candidate_count"))
+        hit = [recall(above, tied, k) for k in ks]
+        pair_columns += [*auc(above, tied, count), *hit, *(ndcg(above, tied, k) for k in ks)]
+        user_columns += [hit_rate(user, values) for values in hit]
+    values, user_values = np.stack(pair_columns, axis=1), np.stack(user_columns, axis=1)
+    low, high = intervals(values, user_values, user, product, setting == "cold", resamples, seed)
+    mean = np.concatenate((values.mean(axis=0), user_values.mean(axis=0)))
+    names = [
+        (model, metric)
+        for metrics_of in (
+            ["auc", "auc_strict", *(f"recall@{k}" for k in ks), *(f"ndcg@{k}" for k in ks)],
+            [f"hit_rate@{k}" for k in ks],
+        )
+        for model in models
+        for metric in metrics_of
+    ]
+    return [
+        (model, setting, candidates, metric, float(mean[i]), float(low[i]), float(high[i]), len(user))
+        for i, (model, metric) in enumerate(names)
+    ]
+
+
+def auc(above: NDArray[np.int64], tied: NDArray[np.int64], count: NDArray[np.int64]) -> tuple[Any, Any]:
+    """Share of its candidates that each pair's product outranks (paper, equation 4); ties count one half, or nothing."""
+    return (count - above - 0.5 * tied) / count, (count - above - tied) / count
+
+
+def recall(above: NDArray[np.int64], tied: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Probability that each pair's product is among the best k: its rank is one of above + 1 ... above + tied + 1."""
+    return np.asarray(np.clip(k - above, 0, tied + 1) / (tied + 1.0))
+
+
+def ndcg(above: NDArray[np.int64], tied: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Expected 1 / log2(1 + rank), 0 beyond rank k: NDCG with the one relevant product of a pair."""
+    gain = np.concatenate(([0.0], np.cumsum(1.0 / np.log2(2.0 + np.arange(k)))))  # gain of the ranks up to each
+    return np.asarray((gain[np.minimum(k, above + tied + 1)] - gain[np.minimum(k, above)]) / (tied + 1.0))
+
+
+def hit_rate(user: NDArray[np.int64], hit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each distinct user (``user`` ascending) 1 - product over the pairs of (1 - probability of a hit).
+
+    The expectation takes the pairs of a user as independent. A user's chance grows with the number of test pairs.
+    """
+    starts = np.unique(user, return_index=True)[1]
+    return np.asarray(1.0 - np.multiply.reduceat(1.0 - hit, starts))

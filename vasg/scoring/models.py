@@ -1,0 +1,93 @@
+"""Every model as vectors: the score of a product for a user is the inner product of their two rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vasg.randomness import normal, permutation
+from vasg.scoring.inputs import Embeddings, Purchases
+
+TILE = 1024  # products scored at a time; every tile is this wide, so that every product gets the same arithmetic
+_RANDOM_DIM = 16
+
+Rows = Callable[[NDArray[np.int64]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products in columns: warm ones, free columns up to a multiple of TILE, cold ones, free columns again.
+
+    Within warm and within cold the seeded permutation "ties" decides the order, so that whichever of equal scores comes
+    first is decided by it and not by ids. Products without a vector have no column.
+    """
+
+    vectors: NDArray[Any]  # [columns, d] float32 or float16, zero in free columns
+    product: NDArray[np.int64]  # [columns], -1 in free columns
+    column: NDArray[np.int64]  # [P], -1 without a vector
+    warm_tiles: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """The vectors of the users that are scored and of all products."""
+
+    name: str
+    user: NDArray[np.int64]  # [n] numbers of the users, ascending
+    user_vectors: NDArray[np.float32]  # [n, d]
+    catalogue: Catalogue
+
+
+def catalogue(rows: Rows, has_vector: NDArray[np.bool_], warm: int, seed: int, tile: int = TILE) -> Catalogue:
+    """Arrange products; ``rows`` gives the vectors [n, d] of some of them, ``has_vector`` [P] says which have one."""
+    order = permutation(seed, "ties", 0, len(has_vector))
+    order = order[has_vector[order]]
+    parts = order[order < warm], order[order >= warm]
+    tiles = [-(-len(part) // tile) for part in parts]
+    product = np.full(max(1, sum(tiles)) * tile, -1, np.int64)  # never without a tile
+    product[: len(parts[0])] = parts[0]
+    product[tiles[0] * tile :][: len(parts[1])] = parts[1]
+    column = np.full(len(has_vector), -1, np.int64)
+    column[product[product >= 0]] = np.flatnonzero(product >= 0)
+    kind = rows(product[:0])
+    vectors = np.zeros((len(product), kind.shape[1]), kind.dtype)
+    for begin in range(0, len(product), tile):
+        part = product[begin : begin + tile]
+        vectors[begin : begin + tile][part >= 0] = rows(part[part >= 0])
+    return Catalogue(vectors, product, column, tiles[0])
+
+
+def vasg(purchases: Purchases, embeddings: Embeddings, seed: int) -> Model:
+    """The published model: the rows of the table embeddings, for every user; a user without one ties all products."""
+    users, products = np.split(embeddings.vectors, [purchases.users])
+    has_vector = embeddings.origin[purchases.users :] >= 0
+    columns = catalogue(lambda chosen: products[chosen], has_vector, purchases.warm, seed)
+    return Model("vasg", np.arange(purchases.users), users, columns)
+
+
+def random(purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model:
+    """Seeded normal vectors: what scores without any information give."""
+    dims = np.arange(_RANDOM_DIM)
+
+    def vectors(nodes: NDArray[np.int64]) -> NDArray[np.float32]:
+        drawn: NDArray[np.float32] = normal(seed, "random_model", nodes[:, None], dims).astype(np.float32)
+        return drawn
+
+    columns = catalogue(
+        lambda chosen: vectors(purchases.users + chosen), np.ones(purchases.products, np.bool_), purchases.warm, seed
+    )
+    return Model("random", users, vectors(users), columns)
+
+
+def most_popular(purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model:
+    """The number of purchases of a product in split train, the same for every user."""
+    sold = train_purchases(purchases).astype(np.float32)
+    columns = catalogue(lambda chosen: sold[chosen, None], np.ones(purchases.products, np.bool_), purchases.warm, seed)
+    return Model("most_popular", users, np.ones((len(users), 1), np.float32), columns)
+
+
+def train_purchases(purchases: Purchases) -> NDArray[np.int64]:
+    """Purchases of each product in split train, [P]."""
+    return np.bincount(purchases.product[purchases.of("train")], minlength=purchases.products)

@@ -1,0 +1,109 @@
+"""The steps of the stage score, in order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from vasg import schemas
+from vasg.feature_matrix import feature_matrix
+from vasg.job import Job
+from vasg.replicated import replicate
+from vasg.scoring import leakage, models, pictures, recommendations, tasks
+from vasg.scoring.blocks import Settings
+from vasg.scoring.inputs import ORIGINS, Embeddings, Purchases, read_embeddings, read_purchases
+from vasg.scoring.metrics import metrics
+from vasg.stages import run_date
+
+_FROM_PICTURES = ("wboi", "visual_popular")
+
+
+def score(job: Job) -> None:
+    """Check the inputs, score every model, and add the tables pair_ranks, metrics, recommendations and uncovered.
+
+    Raises DataError when an input breaks its contract or test data can have leaked into the model.
+    """
+    config, publication, seed = job.config.score, job.publication, job.config.seed
+    purchases = read_purchases(job.warehouse)
+    embeddings = read_embeddings(job.warehouse, purchases.users + purchases.products)
+    leakage.check(purchases, embeddings)
+    features, has_feature = feature_matrix(job.warehouse, purchases.product_ids)
+
+    cold = recommendations.cold_places(config.top_k, config.max_cold_share)
+    lists_to, ranks_to = publication.directory("recommendations"), publication.directory("pair_ranks")
+    covered = embeddings.origin[: purchases.users] >= 0
+    lists = tasks.Lists(config.top_k, seed, job.run_id, run_date(job.config), lists_to, covered)
+    with replicate(job.spark, tasks.purchase_arrays(purchases)) as shared:
+        published = models.vasg(purchases, embeddings, seed)
+        settings = Settings(purchases.warm, published.catalogue.warm_tiles, (config.top_k, cold))
+        parts = tasks.run(job.spark, published, shared, settings, ranks_to, lists)
+        for model in _baselines(job, purchases, features, has_feature):
+            settings = Settings(purchases.warm, model.catalogue.warm_tiles)
+            tasks.run(job.spark, model, shared, settings, ranks_to)
+
+    lengths = recommendations.list_lengths(purchases, embeddings, config.top_k, cold)
+    recommendations.check_complete(lists_to, parts, purchases, lengths)
+    publication.add("recommendations", parts)
+    publication.add("pair_ranks")
+    left_out = recommendations.uncovered(purchases, embeddings, has_feature, lengths)
+    publication.write_arrow("uncovered", left_out)
+    pair_ranks = _read_pair_ranks(ranks_to)
+    table = metrics(pair_ranks, config.metric_k, config.bootstrap, seed, job.run_id)
+    publication.write_arrow("metrics", table)
+    _report(job, purchases, embeddings, pair_ranks, table, left_out)
+
+
+def _baselines(
+    job: Job, purchases: Purchases, features: NDArray[Any], has_feature: NDArray[np.bool_]
+) -> Iterator[models.Model]:
+    """The configured baselines, for the users with test pairs; one at a time, because pictures are large."""
+    names, seed = job.config.score.baselines, job.config.seed
+    users = np.unique(purchases.user[purchases.of("test_warm", "test_cold")])
+    if not len(users):
+        return
+    if "random" in names:
+        yield models.random(purchases, users, seed)
+    if "most_popular" in names:
+        yield models.most_popular(purchases, users, seed)
+    wanted = [name for name in _FROM_PICTURES if name in names]
+    if wanted and not has_feature.any():
+        job.count(baselines_without_pictures=f"{' and '.join(wanted)} left out")
+    elif wanted:
+        looks = pictures.pictures(purchases, features, has_feature)
+        columns = pictures.picture_catalogue(looks, purchases, seed)
+        if "wboi" in wanted:
+            yield pictures.wboi(looks, purchases, users, columns)
+        if "visual_popular" in wanted:
+            weight = pictures.choose_popularity_weight(looks, purchases, seed)
+            job.count(visual_popular_weight=weight)
+            yield pictures.visual_popular(looks, purchases, users, columns, weight)
+
+
+def _read_pair_ranks(directory: Path) -> pa.Table:
+    empty = schemas.TABLES["pair_ranks"].arrow().empty_table()
+    return pa.concat_tables([empty, *(pq.read_table(path) for path in sorted(directory.glob("*.parquet")))])
+
+
+def _report(
+    job: Job, purchases: Purchases, embeddings: Embeddings, pair_ranks: pa.Table, table: pa.Table, left_out: pa.Table
+) -> None:
+    without = (pc.field("candidate_count") == 0) & (pc.field("model") == "vasg")
+    mapped = (embeddings.origin[purchases.users :] == ORIGINS.index("mapped")) & ~purchases.is_cold
+    kinds = left_out["node_type"].to_pylist()
+    job.count(
+        test_pairs=int(purchases.of("test_warm", "test_cold").sum()),
+        ranks_without_candidates=pair_ranks.filter(without).num_rows,
+        uncovered_users=kinds.count("user"),
+        uncovered_products=kinds.count("product"),
+        warm_products_mapped=int(mapped.sum()),
+    )
+    for setting in ("warm", "cold"):
+        chosen = (pc.field("model") == "vasg") & (pc.field("metric") == "auc")
+        chosen &= (pc.field("setting") == setting) & (pc.field("candidates") == "setting")
+        for value in table.filter(chosen)["value"].to_pylist():
+            job.count(**{f"{setting}_auc": round(value, 4)})

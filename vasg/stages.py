@@ -1,0 +1,132 @@
+"""The stages in order: what each reads, writes and depends on, and when it is up to date."""
+
+import glob
+import hashlib
+import importlib.resources
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from vasg.config import Config, to_dict
+from vasg.errors import UsageError
+from vasg.tables import Warehouse
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One job: tables it reads and writes, configuration sections and fields with paths of outside data it depends on."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    sections: tuple[str, ...]
+    outside: tuple[str, ...] = ()
+
+
+def stages(config: Config) -> list[Stage]:
+    """The stages this configuration needs, in the order they run."""
+    from_file = config.features.source == "feature_file"
+    preprocess = Stage(
+        "preprocess_reviews", (), ("reviews", "rejects") + (("image_features",) if from_file else ()),
+        ("reviews",) + (("features",) if from_file else ()),
+        ("reviews.path", "reviews.metadata") + (("features.path",) if from_file else ()),
+    )  # fmt: skip
+    extract = Stage(
+        "extract_features",
+        (),
+        ("image_features", "rejected_pictures"),
+        ("features",),
+        ("features.path", "features.weights"),
+    )
+    if config.features.source == "none":
+        return [preprocess]  # every stage after it needs pictures
+    return [
+        preprocess,
+        *([extract] if config.features.source == "pictures" else []),
+        Stage("filter_users", ("reviews", "image_features"), ("nodes", "interactions"), ("split",)),
+        Stage("generate_walks", ("nodes", "interactions"), ("walks",), ("walks",)),
+        Stage(
+            "train", ("nodes", "interactions", "image_features", "walks"), ("embeddings", "training_log"), ("walks", "train")
+        ),
+        Stage(
+            "score", ("nodes", "interactions", "image_features", "embeddings"),
+            ("pair_ranks", "metrics", "recommendations", "uncovered"), ("score",),
+        ),
+    ]  # fmt: skip
+
+
+def stage(config: Config, name: str) -> Stage:
+    """The stage of that name. Raises UsageError when this configuration has no such stage."""
+    for candidate in stages(config):
+        if candidate.name == name:
+            return candidate
+    names = ", ".join(s.name for s in stages(config))
+    hint = "; set features.source to have the others" if config.features.source == "none" else ""
+    raise UsageError(f"stage {name} is not part of this configuration; its stages are {names}{hint}")
+
+
+def run_date(config: Config) -> str:
+    """The day the recommendations are for: as configured, or today (UTC)."""
+    return config.run_date or datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+def fingerprint(stage: Stage, config: Config, warehouse: Warehouse) -> str:
+    """Hash of all that decides a stage's output: code, configuration, input tables and outside files.
+
+    Raises InputMissing when a table it reads is not there.
+    """
+    values = to_dict(config)
+    decisive = {
+        "code": _code_version(),
+        "seed": config.seed,
+        "sections": {name: values[name] for name in stage.sections},
+        "tables": {table: warehouse.digest(table) for table in stage.reads},
+        "outside": {name: _outside(_lookup(values, name)) for name in stage.outside},
+        "run_date": run_date(config) if "recommendations" in stage.writes else "",
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def is_up_to_date(stage: Stage, config: Config, warehouse: Warehouse) -> bool:
+    """Whether the published tables of the stage are what running it again would give."""
+    catalog = warehouse.catalog()
+    done = catalog["stages"].get(stage.name)
+    if done is None or any(table not in catalog["tables"] for table in stage.reads + stage.writes):
+        return False
+    return bool(done["fingerprint"] == fingerprint(stage, config, warehouse))
+
+
+def _code_version() -> str:
+    """Hash of the package's sources: another version of the code never passes its results off as this one's."""
+    digest = hashlib.sha256()
+    for source in _sources(importlib.resources.files("vasg")):
+        digest.update(source)
+    return digest.hexdigest()
+
+
+def _sources(folder: Traversable) -> Iterator[bytes]:
+    """All Python files below a folder of the package, which may be inside a zip (``--py-files``)."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _sources(entry)
+        elif entry.name.endswith(".py"):
+            yield entry.read_bytes()
+
+
+def _lookup(values: dict[str, Any], name: str) -> str:
+    section, key = name.split(".")
+    return str(values[section][key])
+
+
+def _outside(pattern: str) -> Any:
+    """Identity of outside files: path, size and time of change of each. Object stores are taken by their name alone."""
+    if not pattern or "://" in pattern:
+        return pattern
+    path = Path(pattern)
+    found = path.rglob("*") if path.is_dir() else (Path(p) for p in glob.glob(re.sub(r"\{[^}]*\}", "*", pattern)))
+    return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(found) if p.is_file()]

@@ -1,0 +1,95 @@
+"""Stage 2: the mapping M from image features to embeddings, learned with the decoder frozen (paper, section 3.2)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vasg import randomness
+from vasg.training.decoder import Layers, dropout_keys, normal_noise
+from vasg.training.features import Features
+from vasg.training.plan import Plan
+from vasg.training.sharded import ShardedRows
+from vasg.training.workers import Workers
+
+_STAGE = 1 << 40  # keeps the counters of this stage apart from the steps of stage 1
+
+
+class Mapping:
+    """The encoder M: image feature [I] -> embedding [D], the decoder's layers in reverse.
+
+    Its loss over a batch of warm products adds up, each in units of its own variance, the parts the configuration names:
+    reconstruction ``||f - M^-1(M(f + noise))||^2`` (the paper's) and regression ``||X - M(f + noise)||^2``.
+    """
+
+    def __init__(self, plan: Plan, workers: Workers, rows: ShardedRows, decoder: Layers, features: Features) -> None:
+        self.plan, self.workers, self.rows, self.decoder, self.features = plan, workers, rows, decoder, features
+        train, settings = plan.config.train, plan.config.train.mapping
+        sizes = [features.dim, *reversed(train.decoder.hidden), train.dim]
+        self.encoder = Layers(sizes, settings.dropout, False, plan.config.seed, "encoder").to(rows.device)
+        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=settings.learning_rate, fused=True)
+        product = rows.own - plan.users  # this worker trains on the products whose rows it owns
+        mine = product >= 0
+        mine &= features.has(product.clamp(min=0))
+        self.local, self.product = mine.nonzero()[:, 0], product[mine]
+        moments = workers.total(self._moments(), "moments")
+        self.batches = max(1, round(float(moments[0]) / settings.batch_size))  # of an epoch
+        mean = moments[1:] / moments[0].clamp(min=1)
+        self.cold_bias = float(torch.log(mean[0].clamp(min=1e-30)))  # of the expected popularity, not of a typical one
+        self.variance = max(float(mean[1] - mean[2:].square().sum()), 1e-12)
+
+    def _moments(self) -> Tensor:
+        """Count, sums of exp(bias) and squares, and sum of this worker's embeddings of products with a picture."""
+        x, bias = self.rows.embeddings[self.local].double(), self.rows.values[self.local, -1].double()
+        return torch.cat([torch.stack([x.new_tensor(len(x)), torch.exp(bias).sum(), x.square().sum()]), x.sum(0)])
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the warm products with a picture; returns the mean losses in units of their variance."""
+        seed = self.plan.config.seed
+        # a product's place in the order is a hash of its own, so every worker finds its part of each global batch
+        place = torch.from_numpy(randomness.uniform(seed, "mapping_order", epoch, self.product.cpu().numpy()))
+        batch_of = (place * self.batches).long().to(self.rows.device)
+        sums = torch.zeros(3, dtype=torch.float64)
+        for batch in range(self.batches):
+            sums += self._step((batch_of == batch).nonzero()[:, 0], _STAGE + epoch * self.batches + batch)
+        reconstruction, regression, count = sums.tolist()
+        return {"reconstruction": reconstruction / max(count, 1.0), "regression": regression / max(count, 1.0)}
+
+    def _step(self, mine: Tensor, number: int) -> Tensor:
+        """One Adam step on a global batch of which this worker holds ``mine``; returns the summed losses and the count."""
+        settings, seed, features = self.plan.config.train.mapping, self.plan.config.seed, self.features
+        product = self.product[mine]
+        clean = features.of(product)
+        noise = normal_noise(dropout_keys(seed, number + _STAGE, product), features.dim) * features.deviation
+        embedding = self.encoder(clean + settings.noise * noise, dropout_keys(seed, number, product))
+        reconstruction = (self.decoder(embedding) - clean).square().sum() / features.variance
+        regression = (embedding - self.rows.embeddings[self.local[mine]]).square().sum() / self.variance
+        parts = {"reconstruction": [reconstruction], "regression": [regression], "both": [reconstruction, regression]}
+        self.optimizer.zero_grad()
+        torch.stack(parts[settings.objective]).sum().backward()
+        parameters = list(self.encoder.parameters())
+        flat = [p.grad.flatten() for p in parameters if p.grad is not None]
+        losses = torch.stack([reconstruction, regression, clean.new_tensor(len(mine))]).detach()
+        total = self.workers.total(torch.cat([*flat, losses]), "encoder")
+        count, start = float(total[-1]), 0
+        if count:
+            for parameter in parameters:
+                parameter.grad = total[start : start + parameter.numel()].view_as(parameter) / count
+                start += parameter.numel()
+            self.optimizer.step()
+        return total[-3:].double().cpu()
+
+    def map(self, product: Tensor, batch: int = 4096) -> Tensor:
+        """[n, D] embeddings of products by their pictures."""
+        with torch.no_grad():
+            return (
+                torch.cat([self.encoder(self.features.of(part)) for part in product.split(batch)])
+                if len(product)
+                else (self.rows.values.new_empty(0, self.rows.dim))
+            )
+
+
+def cold_products(plan: Plan, workers: Workers, features: Features, device: torch.device) -> Tensor:
+    """Cold products with a picture that this worker maps, as product numbers."""
+    nodes = torch.from_numpy(np.arange(plan.users + plan.warm, plan.users + plan.products)).to(device)
+    product = nodes[nodes % workers.size == workers.index] - plan.users
+    return product[features.has(product)]

@@ -1,0 +1,180 @@
+"""Stage 1: one step of Skip-Gram and decoder over all workers (paper, equations 1-3)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vasg import randomness
+from vasg.training.decoder import Layers, dropout_keys
+from vasg.training.features import Features
+from vasg.training.loss import Negatives, skip_gram
+from vasg.training.plan import Plan
+from vasg.training.sharded import Fetched, ShardedRows
+from vasg.training.walk_reader import Batch
+from vasg.training.workers import Workers
+
+_SCALE = 0.05  # expected length of an embedding at initialisation: small, so that what is learned outgrows it
+FIGURES = ("user_loss", "user_pairs", "product_loss", "product_pairs", "decoder_loss", "decoder_weight")
+
+
+class Vasg:
+    """Embeddings of users and warm products, the decoder M^-1 and the weights that balance their losses.
+
+    The loss of a global batch is a sum over its pairs (equation 3)::
+
+        sum over user centers of sg + sum over product centers of [ exp(-s1) sg + exp(-s2)/2 ||f - f'||^2 + (s1+s2)/2 ]
+
+    with s = log sigma^2 learned (Kendall, Gal and Cipolla 2018: the classification and the regression form).
+    """
+
+    def __init__(self, plan: Plan, workers: Workers, features: Features, device: torch.device) -> None:
+        train, self.plan, self.workers, self.features, self.device = plan.config.train, plan, workers, features, device
+        seed = plan.config.seed
+        adam, scale = train.objective == "paper", _SCALE / train.dim**0.5
+        self.rows = ShardedRows(workers, plan.users + plan.warm, train.dim, seed, scale, adam, device)
+        if train.objective == "sampled":
+            self.rows.values[:, -1] = self._popularity_bias()
+        sizes = [train.dim, *train.decoder.hidden, features.dim]
+        self.decoder = Layers(sizes, train.decoder.dropout, features.positive, seed, "decoder").to(device)
+        # both start at their optimum for an untrained model: log 2 a score, and the error of predicting the mean feature
+        scores = 1.0 + (train.negative_weight if train.objective == "sampled" else 0.0)
+        start = torch.log(torch.tensor([2 * scores * np.log(2.0), features.variance], dtype=torch.float32))
+        self.log_var = nn.Parameter(start.to(device))
+        parameters = [*self.decoder.parameters(), self.log_var]
+        self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
+        self.share = 1.0  # of the products of a batch that go through the decoder; follows the last batch
+        self.figures = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
+
+    def step(self, batch: Batch, number: int, learning_rate: float) -> None:
+        """Train on this worker's part of global batch ``number``."""
+        plan, train = self.plan, self.plan.config.train
+        walks = torch.from_numpy(batch.walks).to(self.device)
+        drawn = self._negatives(batch.places, number) if train.objective == "sampled" else walks[:, :0]
+        nodes, index = torch.unique(torch.cat([walks, drawn], 1), return_inverse=True)
+        fetched = self.rows.fetch(nodes)
+        length = walks.shape[1]
+        negatives = Negatives(index[:, length:], train.negative_weight) if drawn.numel() else None
+        product_weight = torch.exp(-self.log_var[0].detach())
+        sums = skip_gram(
+            fetched.rows[:, :-1], fetched.rows[:, -1], index[:, :length], nodes >= plan.users, train.window,
+            product_weight, negatives,
+        )  # fmt: skip
+        if train.objective == "paper":
+            sums.gradient[:, -1] = 0  # the paper's score has no bias
+        else:
+            sums.gradient[:, :-1] += train.regularisation * sums.center_pairs[:, None] * fetched.rows[:, :-1]
+        rows, gradient = self._collect(fetched, sums.gradient, sums.center_pairs)
+        gradient, pairs = gradient[:, :-1], gradient[:, -1]
+        gradient[:, :-1] += self._decode(rows, pairs, number, sums.product_loss, sums.product_pairs)
+        self.rows.update(rows, gradient, learning_rate)
+        figures = [sums.user_loss, sums.user_pairs, sums.product_loss, sums.product_pairs]
+        self.figures[:4] += torch.stack(figures).to(self.figures.dtype)
+
+    def _popularity_bias(self) -> Tensor:
+        """[own] log of each node's share of the pairs of its type, relative to the negatives: right for X = 0."""
+        degree = np.load(self.plan.degree)
+        users, own = self.plan.users, self.rows.own.cpu().numpy()
+        mean = np.where(own < users, degree[:users].mean(), degree[users:].mean())
+        bias = np.log(np.maximum(degree[own], 0.5) / mean / self.plan.config.train.negative_weight)
+        return torch.from_numpy(bias).float().to(self.device)
+
+    def _collect(self, fetched: Fetched, gradient: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rows.collect(fetched, torch.cat([gradient, pairs[:, None]], 1))
+
+    def _negatives(self, places: NDArray[np.int64], number: int) -> Tensor:
+        """[b, 2K] for each walk K users and K warm products, uniform over each type, the same on any worker."""
+        plan, count = self.plan, self.plan.config.train.negatives
+        counter = places[:, None] * (2 * count) + np.arange(2 * count)  # b x 2K
+        bound = np.repeat([plan.users, plan.warm], count)
+        drawn = randomness.integers(plan.config.seed, "negatives", number, counter, bound)
+        drawn[:, count:] += plan.users
+        return torch.from_numpy(drawn).to(self.device)
+
+    def _decode(self, rows: Tensor, pairs: Tensor, number: int, product_loss: Tensor, product_pairs: Tensor) -> Tensor:
+        """Equation 2 on a sample of the products this worker owns; returns their gradient [m, D], zero elsewhere.
+
+        Each distinct product goes through the decoder once, weighted by the pairs in which it is the center.
+        """
+        train, seed = self.plan.config.train, self.plan.config.seed
+        product = self.rows.own[rows] - self.plan.users
+        candidates = (product >= 0) & (pairs > 0)
+        candidates &= self.features.has(product.clamp(min=0))
+        chosen = (candidates & (_uniform(seed, number, product) < self.share)).nonzero()[:, 0]
+        weight = pairs[chosen]
+        counts = [candidates.sum(), weight.sum(), product_pairs, product_loss]
+        totals = self.workers.total(torch.stack([c.double() for c in counts]), "counts")
+        available, total_weight, total_pairs, total_loss = totals.tolist()
+        self.share = min(1.0, train.decoder.products_per_step / max(available, 1.0))
+        gradient = torch.zeros(len(rows), self.rows.dim, device=self.device)
+        if total_weight == 0:
+            return gradient
+        keys = dropout_keys(seed, number, product[chosen])
+        x = self.rows.embeddings[rows[chosen]].requires_grad_()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            output = self.decoder(x, keys)
+        error = (output.float() - self.features.of(product[chosen])).square().sum(1)  # m, ||f - f'||^2
+        weighted = (weight * error).sum()
+        scale = total_pairs / total_weight * torch.exp(-self.log_var[1].detach()) / 2
+        self.optimizer.zero_grad()
+        (scale * weighted).backward()
+        assert x.grad is not None
+        gradient[chosen] = x.grad
+        self._step_decoder(weighted.detach(), total_weight, total_pairs, total_loss)
+        self.figures[4] += weighted.detach()
+        self.figures[5] += weight.sum()
+        return gradient
+
+    def _step_decoder(self, weighted: Tensor, total_weight: float, total_pairs: float, total_loss: float) -> None:
+        """Add up the decoder's gradient over the workers, derive that of the log variances, and take the step."""
+        parameters = list(self.decoder.parameters())
+        flat = torch.cat([weighted.reshape(1), *(p.grad.flatten() for p in parameters if p.grad is not None)])
+        flat = self.workers.total(flat, "decoder")
+        start = 1
+        for parameter in parameters:
+            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
+            start += parameter.numel()
+        mean_error = flat[0] / total_weight
+        s1, s2 = self.log_var.detach()
+        self.log_var.grad = total_pairs * torch.stack(
+            [0.5 - torch.exp(-s1) * total_loss / total_pairs, 0.5 - torch.exp(-s2) / 2 * mean_error]
+        )
+        self.optimizer.step()
+
+    def take_figures(self) -> dict[str, float]:
+        """Mean losses of all workers since the last call."""
+        sums = dict(zip(FIGURES, self.workers.total(self.figures, "figures").tolist(), strict=True))
+        self.figures.zero_()
+        w1, w2 = torch.exp(-self.log_var.detach()).tolist()
+        return {
+            "loss": (sums["user_loss"] + sums["product_loss"]) / max(sums["user_pairs"] + sums["product_pairs"], 1.0),
+            "user_loss": sums["user_loss"] / max(sums["user_pairs"], 1.0),
+            "product_loss": sums["product_loss"] / max(sums["product_pairs"], 1.0),
+            "decoder_loss": sums["decoder_loss"] / max(sums["decoder_weight"], 1.0) / self.features.dim,
+            "weight_skip_gram": w1,
+            "weight_decoder": w2 / 2,
+            "pairs": sums["user_pairs"] + sums["product_pairs"],
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint needs to go on from here, except the rows."""
+        return {
+            "decoder": self.decoder.state_dict(), "log_var": self.log_var.detach(), "optimizer": self.optimizer.state_dict(),
+            "share": self.share,
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of ``state``."""
+        self.decoder.load_state_dict(state["decoder"])
+        with torch.no_grad():
+            self.log_var.copy_(state["log_var"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.share = state["share"]
+
+
+def _uniform(seed: int, number: int, product: Tensor) -> Tensor:
+    """[m] in [0, 1) that decides which products of a step are decoded: the same on any worker."""
+    values = randomness.uniform(seed, "decoder_sample", number, product.cpu().numpy())
+    return torch.from_numpy(values).to(product.device)

@@ -1,0 +1,122 @@
+"""Everything a worker needs to know: made by the job from the tables, carried to all workers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from vasg import randomness
+from vasg.config import Config
+from vasg.errors import ConfigurationError, DataError, InputMissing
+from vasg.feature_matrix import feature_matrix
+from vasg.tables import Warehouse
+from vasg.training.walk_reader import FileGroup
+
+_SAMPLE = 2000  # validation pairs, and candidates for each, at most
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes, files and settings of one training. Nodes: users [0, U), warm products [U, U+W), cold [U+W, U+W+C)."""
+
+    config: Config
+    users: int  # U
+    warm: int  # W
+    cold: int  # C
+    groups: list[FileGroup]
+    features: str  # .npy [W+C, I], by product
+    has_feature: str  # .npy [W+C] bool
+    degree: str  # .npy [U+W] train pairs of each node
+    validation: str  # .npy [n, 2] validation pairs (user, product) that the blend is chosen on
+    candidates: str  # .npy [m] warm products they are ranked against
+    known: str  # .npy [n, m] bool: candidates the user has bought
+    checkpoints: str
+    output: str  # version directory of the table embeddings
+
+    @property
+    def products(self) -> int:
+        """W + C."""
+        return self.warm + self.cold
+
+
+def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Path) -> Plan:
+    """Collect a plan from the published tables; large arrays go to files under ``checkpoints/`` that all workers map."""
+    directory = warehouse.root / "checkpoints" / fingerprint[:16]
+    directory.mkdir(parents=True, exist_ok=True)
+    nodes = warehouse.read_arrow("nodes", ["node", "node_type", "id", "is_cold"]).sort_by("node")
+    is_product = np.asarray(nodes["node_type"]) == "product"
+    users, cold = int((~is_product).sum()), int(np.asarray(nodes["is_cold"]).sum())
+    warm = len(is_product) - users - cold
+    ids = nodes["id"].combine_chunks().slice(users)
+    features, has_feature = feature_matrix(warehouse, ids)
+    arrays = {"features": features, "has_feature": has_feature, "degree": _degree(warehouse, users + warm)}
+    arrays |= _validation_sample(warehouse, users, warm, config.seed)
+    for name, array in arrays.items():
+        np.save(directory / f"{name}.npy", array, allow_pickle=False)
+    paths = {name: str(directory / f"{name}.npy") for name in arrays}
+    return Plan(
+        config,
+        users,
+        warm,
+        cold,
+        file_groups(warehouse, config),
+        checkpoints=str(directory),
+        output=str(output),
+        **paths,
+    )
+
+
+def file_groups(warehouse: Warehouse, config: Config) -> list[FileGroup]:
+    """The files of the table walks as groups of one file a lane. Raises ConfigurationError when workers and lanes disagree."""
+    facts: dict[str, Any] = warehouse.manifest("walks")["facts"]
+    lanes, workers = int(facts["lanes"]), config.train.workers
+    if lanes % workers:
+        raise ConfigurationError(
+            f"train.workers is {workers}, but the walks have {lanes} lanes: it must divide them evenly"
+        )
+    if int(facts["walk_length"]) < 2:
+        raise DataError("table walks: walks of one node have no context; set walks.walk_length to 2 or more")
+    groups = []
+    directory = warehouse.path("walks")
+    for start_type in ("user", "product"):
+        files = [
+            str(directory / p.path) for p in warehouse.parts("walks") if p.path.startswith(f"start_type={start_type}/")
+        ]
+        for start in range(0, len(files), lanes):
+            group = tuple(files[start : start + lanes])
+            metadata = [pq.read_metadata(file) for file in group]
+            counts = {m.num_row_groups for m in metadata}
+            if len(group) < lanes or len(counts) != 1:
+                raise DataError(f"table walks: {group[0]} and its lanes differ in row groups; run generate_walks again")
+            sizes = [sum(m.row_group(r).num_rows for m in metadata) for r in range(counts.pop())]
+            groups.append(FileGroup(group, tuple(max(1, round(size / config.train.batch_walks)) for size in sizes)))
+    if not groups:
+        raise InputMissing("table walks is empty; run generate_walks again")
+    return groups
+
+
+def _degree(warehouse: Warehouse, nodes: int) -> NDArray[np.int64]:
+    """[nodes] train pairs of each node."""
+    pairs = warehouse.read_arrow("interactions", ["user", "product", "split"])
+    pairs = pairs.filter(pa.compute.equal(pairs["split"], "train"))
+    ends = np.concatenate([np.asarray(pairs["user"]), np.asarray(pairs["product"])])
+    return np.bincount(ends, minlength=nodes).astype(np.int64)
+
+
+def _validation_sample(warehouse: Warehouse, users: int, warm: int, seed: int) -> dict[str, NDArray[Any]]:
+    """Validation pairs [n, 2], candidates [m] and which of them each pair's user is known to have bought [n, m] bool."""
+    table = warehouse.read_arrow("interactions", ["user", "product", "split"])
+    pairs = np.column_stack([np.asarray(table["user"]), np.asarray(table["product"])])
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    split = np.asarray(table["split"])[np.lexsort((np.asarray(table["product"]), np.asarray(table["user"])))]
+    validation = pairs[split == "validation_warm"]
+    chosen = randomness.permutation(seed, "sample", 2, len(validation))[:_SAMPLE]
+    validation = validation[np.sort(chosen)]
+    candidates = users + np.sort(randomness.permutation(seed, "sample", 3, warm)[:_SAMPLE])
+    keys = pairs[:, 0] * (users + warm + 1) + np.minimum(pairs[:, 1], users + warm)
+    wanted = validation[:, :1] * (users + warm + 1) + candidates[None, :]
+    return {"validation": validation, "candidates": candidates, "known": np.isin(wanted, keys)}

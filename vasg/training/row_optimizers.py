@@ -1,0 +1,46 @@
+"""Optimizers that touch only the rows a step used: no work and no traffic of the table's size."""
+
+import torch
+from torch import Tensor
+
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class RowAdam:
+    """Adam (Kingma and Ba 2015), the paper's, on the rows of a step alone; bias corrected by each row's own steps."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.state = {
+            "mean": torch.zeros_like(values),
+            "square": torch.zeros_like(values),
+            "steps": values.new_zeros(len(values)),
+        }
+
+    def step(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        """Update ``values[rows]`` in place; ``rows`` [m] are distinct, ``gradient`` [m, D + 1]."""
+        steps = self.state["steps"][rows] + 1
+        mean = self.state["mean"][rows].lerp_(gradient, 1 - _BETA1)
+        square = self.state["square"][rows].mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
+        self.state["steps"][rows], self.state["mean"][rows], self.state["square"][rows] = steps, mean, square
+        scale = learning_rate / (1 - _BETA1**steps)
+        root = (square / (1 - _BETA2**steps)[:, None]).sqrt_().add_(_EPSILON)
+        values.index_add_(0, rows, mean.mul_(-scale[:, None]).div_(root))
+
+
+class RowAdagrad:
+    """Adagrad (Duchi, Hazan and Singer 2011) with one sum of squares for each embedding and one for each bias.
+
+    One scale for a whole row keeps the gradient's direction: structure shared by many pairs grows first, while Adam's
+    scale for each element lifts noise to the same size. It also needs 2 numbers a row where Adam needs 2 (D + 1).
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.state = {"sums": values.new_zeros(len(values), 2)}
+
+    def step(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        """Update ``values[rows]`` in place; ``rows`` [m] are distinct, ``gradient`` [m, D + 1]."""
+        squares = torch.stack([gradient[:, :-1].square().mean(1), gradient[:, -1].square()], 1)
+        sums = self.state["sums"][rows] + squares
+        self.state["sums"][rows] = sums
+        scale = -learning_rate / (sums.sqrt() + _EPSILON)
+        values.index_add_(0, rows, torch.cat([gradient[:, :-1] * scale[:, :1], gradient[:, -1:] * scale[:, 1:]], 1))

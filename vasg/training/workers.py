@@ -1,0 +1,155 @@
+"""The only module that touches Horovod: starting workers, and what they say to each other."""
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vasg.errors import TryLater, VasgError
+
+
+class Workers:
+    """This process among ``size`` workers that run the same steps. With one worker every exchange is the identity."""
+
+    def __init__(self, size: int, progress: str = "") -> None:
+        self._progress = progress
+        self.size, self.index, self.local_size, self.local_index = size, 0, 1, 0
+        if size > 1:
+            import horovod.torch as hvd
+
+            hvd.init()
+            assert hvd.size() == size, f"{size} workers were asked for, {hvd.size()} are here"
+            self.index, self.local_size, self.local_index = hvd.rank(), hvd.local_size(), hvd.local_rank()
+
+    def total(self, values: Tensor, name: str) -> Tensor:
+        """Elementwise sum over all workers. A ``name`` that stays spares Horovod negotiating the same sum anew."""
+        if self.size == 1:
+            return values
+        import horovod.torch as hvd
+
+        summed: Tensor = hvd.allreduce(values, op=hvd.Sum, name=name)
+        return summed
+
+    def exchange(self, values: Tensor, counts: list[int], name: str) -> tuple[Tensor, list[int]]:
+        """Send the first ``counts[0]`` rows to worker 0, the next ``counts[1]`` to worker 1, ...
+
+        Returns the rows received, in the order of the senders, and how many came from each.
+        """
+        if self.size == 1:
+            return values, counts
+        import horovod.torch as hvd
+
+        received, splits = hvd.alltoall(values.contiguous(), splits=torch.tensor(counts, dtype=torch.int32), name=name)
+        return received, splits.tolist()
+
+    def say(self, text: str) -> None:
+        """Tell people something, once for all workers. Horovod holds back what workers print, so it goes by a file."""
+        if self.index == 0 and self._progress:
+            with open(self._progress, "a", encoding="utf-8") as file:
+                file.write(text + "\n")
+        elif self.index == 0:
+            print(text, flush=True)
+
+    def wait(self) -> None:
+        """Return once every worker has called this."""
+        self.total(torch.zeros(1), "wait")
+
+
+def launch(
+    work: Callable[..., Any], argument: Any, size: int, launcher: str, session: Callable[[], Any], progress: Path
+) -> Any:
+    """Run ``work(Workers, argument)`` on ``size`` workers and return what worker 0 returned.
+
+    One worker is this process. More are started by Horovod: in the executors of the Spark session (``session()`` gives
+    it) or, with the launcher ``horovodrun``, on this host. What worker 0 says is shown here as it is appended to the
+    file ``progress``, which all must see. Raises TryLater when the workers cannot be had or are lost.
+    """
+    if size == 1:
+        return work(Workers(1), argument)
+    progress.touch()
+    with _shown(progress):
+        start = _horovodrun if launcher == "horovodrun" else _horovod_on_spark
+        return start((work, argument, size, str(progress)), size, session)
+
+
+def _horovod_on_spark(task: tuple[Any, ...], size: int, session: Callable[[], Any]) -> Any:
+    session()
+    import horovod.spark
+
+    local = os.environ.get("SPARK_LOCAL_IP", "") == "127.0.0.1"
+    try:
+        results = horovod.spark.run(_run, args=task, num_proc=size, verbose=0, nics={"lo"} if local else None)
+    except Exception as error:
+        raise _lost(size, error) from error
+    return _outcome(results[0])
+
+
+def _horovodrun(task: tuple[Any, ...], size: int, _: Callable[[], Any]) -> Any:
+    with tempfile.TemporaryDirectory(prefix="vasg-workers-") as directory:
+        given, result = Path(directory, "task.pickle"), Path(directory, "result.pickle")
+        given.write_bytes(pickle.dumps(task))
+        program = f"from vasg.training.workers import main; main({str(given)!r}, {str(result)!r})"
+        command = [str(Path(sys.executable).with_name("horovodrun")), "-np", str(size), sys.executable, "-c", program]
+        if subprocess.run(command, check=False).returncode or not result.exists():
+            raise _lost(size, "horovodrun failed; its output above says why")
+        return _outcome(
+            pickle.loads(result.read_bytes())
+        )  # written by our own workers a moment ago, in a private folder
+
+
+def main(given: str, result: str) -> None:
+    """What each process started by horovodrun does."""
+    outcome = _run(*pickle.loads(Path(given).read_bytes()))
+    if int(os.environ["HOROVOD_RANK"]) == 0:
+        Path(result).write_bytes(pickle.dumps(outcome))
+
+
+def _run(work: Callable[..., Any], argument: Any, size: int, progress: str) -> Any:
+    """On a worker: expected errors come back as values, since Horovod keeps nothing of an exception but its exit code."""
+    try:
+        return work(Workers(size, progress), argument)
+    except VasgError as error:
+        return error
+
+
+def _outcome(result: Any) -> Any:
+    if isinstance(result, VasgError):
+        raise result
+    return result
+
+
+def _lost(size: int, why: object) -> TryLater:
+    first = next(iter(str(why).strip().splitlines()), "")
+    return TryLater(f"{size} training workers could not be started or one was lost ({first}); run again to resume")
+
+
+@contextlib.contextmanager
+def _shown(path: Path) -> Iterator[None]:
+    """Print what is appended to a file meanwhile."""
+    done = threading.Event()
+
+    def follow() -> None:
+        with path.open(encoding="utf-8") as file:
+            file.seek(0, os.SEEK_END)
+            while True:
+                last = done.wait(0.5)
+                print(file.read(), end="", flush=True)
+                if last:
+                    return
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
