@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from training_shop import USERS, WARM, config, plan
+from training_shop import COLD, USERS, WARM, config, plan
 
 from vasg.tables import Warehouse
 from vasg.training.blend import Blend, choose
-from vasg.training.plan import Plan, _validation_sample
+from vasg.training.plan import Plan, _interactions, _validation_sample
 from vasg.training.sharded import ShardedRows
 from vasg.training.worker import published
 from vasg.training.workers import Workers
@@ -23,7 +23,8 @@ class Pictures:
     """Stands for M and its features: product p looks like row p."""
 
     def __init__(self, vectors: Any) -> None:
-        self.vectors, self.features = torch.from_numpy(vectors).float(), self
+        self.vectors, self.features, self.rows = torch.from_numpy(vectors).float(), self, self
+        self.device = torch.device("cpu")
 
     def has(self, product: torch.Tensor) -> torch.Tensor:
         return torch.ones(len(product), dtype=torch.bool)
@@ -40,8 +41,10 @@ def rows(this: Plan, products: Any) -> ShardedRows:
 
 def test_the_better_source_gets_the_weight(tmp_path: Path) -> None:
     this, noise = plan(tmp_path, config()), np.random.default_rng(0).normal(size=(WARM, 2))
+    np.save(this.prior, np.zeros((USERS + WARM + COLD, 2), np.float32))
     trust_pictures, auc = choose(this, rows(this, noise), Pictures(STYLE))  # type: ignore[arg-type]
     assert trust_pictures.picture >= 0.6
+    assert trust_pictures.mapped >= 0.25  # the closed form tells nothing here
     assert auc > 0.7
     trust_purchases, _ = choose(this, rows(this, STYLE), Pictures(noise))  # type: ignore[arg-type]
     assert trust_purchases.picture <= 0.4
@@ -53,15 +56,16 @@ def test_without_validation_pairs_the_default_holds(tmp_path: Path) -> None:
     assert choose(this, rows(this, STYLE), Pictures(STYLE)) == (Blend(), 0.0)  # type: ignore[arg-type]
 
 
-def test_published_score_is_the_blend(tmp_path: Path) -> None:
-    this, generator = plan(tmp_path, config()), np.random.default_rng(1)
-    trained, mapped, cold = generator.normal(size=(4, 3)), generator.normal(size=(4, 2)), generator.normal(size=(1, 2))
-    vectors = published(this, np.array([True, True, False, False]), trained, mapped, cold, -0.7, Blend(0.25, 0.5))
+def test_published_score_is_the_blend() -> None:
+    generator = np.random.default_rng(1)
+    trained, looks = generator.normal(size=(4, 3)), generator.normal(size=(3, 2))
+    is_product = np.array([False, False, True, True])
+    vectors = published("sampled", trained, is_product, looks, -0.7, Blend(picture=0.25, popularity=0.5))
     user, score = trained[0, :2], vectors[0] @ vectors[2:].T
     for place, product in enumerate((2, 3)):
-        expected = user @ (0.75 * trained[product, :2] + 0.25 * mapped[product]) + 0.5 * trained[product, 2]
+        expected = user @ (0.75 * trained[product, :2] + 0.25 * looks[place]) + 0.5 * trained[product, 2]
         assert np.isclose(score[place], expected, atol=1e-6)
-    assert np.isclose(score[2], user @ cold[0] + 0.5 * -0.7, atol=1e-6)
+    assert np.isclose(score[2], user @ looks[2] + 0.5 * -0.7, atol=1e-6)
 
 
 def test_sample_holds_validation_pairs_and_what_their_users_know(tmp_path: Path) -> None:
@@ -78,7 +82,8 @@ def test_sample_holds_validation_pairs_and_what_their_users_know(tmp_path: Path)
     with warehouse.publication("filter_users", "run", "") as publication:
         publication.write_arrow("interactions", table)
         publication.commit("", {})
-    found = _validation_sample(warehouse, users=3, warm=3, seed=0)
+    known, split = _interactions(warehouse)
+    found = _validation_sample(known, known[split == "validation_warm"], users=3, warm=3, seed=0)
     assert found["validation"].tolist() == [[0, 4], [1, 4]]
     assert found["candidates"].tolist() == [3, 4, 5]
     assert found["known"].tolist() == [[True, True, False], [True, True, True]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from vasg.training.loss import Negatives, band, skip_gram
+from vasg.training.loss import Negatives, band, batched, skip_gram
 
 
 def slow_loss(
@@ -48,20 +48,42 @@ def test_gradient_is_that_of_the_pairwise_loss(seed: int, window: int, length: i
     slow = slow_loss(rows, bias, walks, is_product, window, 0.7, negatives)
     slow.backward()
     w1 = torch.tensor(0.7, dtype=torch.float64)
-    fast = skip_gram(rows.detach(), bias.detach(), walks, is_product, window, w1, negatives)
+    fast = batched(torch.column_stack([rows, bias]).detach(), walks, is_product, window, w1, negatives)
     assert rows.grad is not None
     assert bias.grad is not None
     expected = torch.cat([rows.grad, bias.grad[:, None]], 1)
-    torch.testing.assert_close(fast.gradient, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(fast.gradient[:, :-1], expected, rtol=1e-6, atol=1e-6)
     assert math.isclose(float(fast.user_loss + 0.7 * fast.product_loss), slow.item(), rel_tol=1e-6)
 
 
-def test_counts_are_those_of_the_window() -> None:
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6), st.sampled_from([3, 5, 7, 9]), st.integers(2, 9), st.integers(1, 40), st.integers(0, 3),
+    st.sampled_from([0.1, 1.0, 20.0]),
+)  # fmt: skip
+def test_the_compiled_loss_is_the_batched_one(
+    seed: int, window: int, length: int, dim: int, negatives: int, scale: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    n = int(generator.integers(2, 8))
+    rows = torch.from_numpy(generator.normal(size=(n, dim + 1)).astype(np.float32)) * scale
+    walks = torch.from_numpy(generator.integers(0, n, (3, length)))
+    is_product, w1 = torch.from_numpy(generator.random(n) < 0.5), torch.tensor(0.7)
+    drawn = Negatives(torch.from_numpy(generator.integers(0, n, (3, 2 * negatives))), 5.0) if negatives else None
+    compiled = skip_gram(rows, walks, is_product, window, w1, drawn)
+    exact = batched(rows.double(), walks, is_product, window, w1.double(), drawn)
+    tolerance = {"rtol": 2e-5, "atol": 2e-5 * max(1.0, float(exact.gradient.abs().max()))}
+    torch.testing.assert_close(compiled.gradient.double(), exact.gradient, **tolerance)
+    for name in ("user_loss", "product_loss", "user_pairs", "product_pairs"):
+        assert float(getattr(compiled, name)) == pytest.approx(float(getattr(exact, name)), rel=1e-4, abs=1e-4), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # compiled, batched
+def test_counts_are_those_of_the_window(dtype: torch.dtype) -> None:
     walks = torch.tensor([[0, 2, 1, 3]])
-    result = skip_gram(
-        torch.zeros(4, 2), torch.zeros(4), walks, torch.tensor([False, False, True, True]), 3, torch.tensor(1.0), None
-    )
-    assert result.center_pairs.tolist() == [1, 2, 2, 1]
+    is_product = torch.tensor([False, False, True, True])
+    result = skip_gram(torch.zeros(4, 3, dtype=dtype), walks, is_product, 3, torch.tensor(1.0), None)
+    assert result.gradient[:, -1].tolist() == [1, 2, 2, 1]
     assert (float(result.user_pairs), float(result.product_pairs)) == (3, 3)
     assert float(result.user_loss + result.product_loss) == pytest.approx(
         6 * math.log(2)

@@ -39,6 +39,7 @@ def plan(directory: Path, settings: Config) -> Plan:
         files.append(FileGroup(tuple(names), (3, 2)))
     features = np.abs(generator.normal(size=(WARM + COLD, DIM_I)) * 0.1 + (np.arange(WARM + COLD) % 2)[:, None])
     arrays = {"features": features.astype(np.float16), "has_feature": np.arange(WARM + COLD) != 3}
+    arrays["prior"] = generator.normal(size=(USERS + WARM + COLD, settings.train.dim)).astype(np.float32) * 0.1
     arrays["degree"] = np.full(USERS + WARM, 5)
     arrays["validation"] = np.array([[0, USERS], [1, USERS + 1], [2, USERS + 4]])
     arrays["candidates"] = USERS + np.arange(WARM)

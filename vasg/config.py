@@ -100,7 +100,8 @@ class Decoder:
     hidden: tuple[Positive, ...] = (256, 512, 1024, 2048)
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     learning_rate: PositiveFloat = 1e-3
-    products_per_step: Positive = 128  # at most about this many distinct products a step
+    every: Positive = 8  # steps from one with the decoder to the next; the paper's every step: 1
+    products_per_step: Positive = 512  # at most about this many distinct products in such a step
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -130,7 +131,9 @@ class Train:
     learning_rate: PositiveFloat = 0.1  # of row-wise Adagrad (sampled) or Adam (paper: 1e-3)
     negatives: Positive = 8  # sampled: negative nodes of each type, drawn for each walk and shared by its pairs
     negative_weight: PositiveFloat = 5.0  # sampled: the negatives weigh as much as this many a pair
-    regularisation: Annotated[float, Field(ge=0.0)] = 0.1  # sampled: L2 on the center's embedding, for each pair
+    regularisation: Annotated[float, Field(ge=0.0)] = (
+        0.1  # sampled: pulls the center to what its pictures say, each pair
+    )
     checkpoint_seconds: Count = 60  # at most this often
     decoder: Decoder = Decoder()
     mapping: Mapping = Mapping()

@@ -4,6 +4,7 @@ On a cluster ``SparkContext.addFile`` carries them to the executors; where the d
 mode, executors on the driver's host) they are mapped in place.
 """
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -33,19 +34,27 @@ class Replicated:
 
 @contextmanager
 def replicate(spark: SparkSession, arrays: Mapping[str, NDArray[Any]]) -> Iterator[Replicated]:
-    """Give every host a copy of the arrays for as long as the context lasts."""
+    """Give every host a copy of the arrays for as long as the context lasts.
+
+    Every executor fetches every file the application ever added before its first task, also one that starts hours
+    later: what was added stays on the driver's disk until the driver exits.
+    """
     directory = Path(tempfile.mkdtemp(prefix="vasg-replicated-"))
+    added = not str(spark.sparkContext.master).startswith("local")
+    if added:
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
     try:
         paths = {}
         for name, array in arrays.items():
             path = directory / f"{uuid.uuid4().hex}-{name}.npy"  # a name no other file of the application has
             np.save(path, array, allow_pickle=False)
-            if not str(spark.sparkContext.master).startswith("local"):
+            if added:
                 spark.sparkContext.addFile(str(path))
             paths[name] = str(path)
         yield Replicated(paths)
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        if not added:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _map(path: str) -> NDArray[Any]:

@@ -1,61 +1,98 @@
 """How the published vectors combine what training learned: chosen on validation pairs, never on test pairs.
 
-A warm product's vector is ``(1 - picture) X_p + picture M(f_p)``: a product bought twice says little, its picture more.
-Its bias counts ``popularity`` times: how much of the past popularity lasts differs from shop to shop.
+A product's looks are ``(1 - mapped) P_p + mapped M(f_p)``: what pictures say in closed form (``vasg.training.visual_prior``)
+and what the mapping makes of them. A cold product's vector is its looks; a warm one's ``(1 - picture) X_p + picture looks``:
+a product bought twice says little, its picture more. A bias counts ``popularity`` times: how much of the past popularity
+lasts differs from shop to shop.
 """
 
 from dataclasses import dataclass
 from itertools import product as combinations
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
 
-_PICTURE, _POPULARITY = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9), (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)
+_MAPPED = (0.0, 0.25, 0.5, 0.75, 1.0)
+_PICTURE = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
+_POPULARITY = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
 class Blend:
-    """The two weights; the defaults are for runs without validation pairs, such as the nightly one."""
+    """The weights; the defaults are for runs without validation pairs, such as the nightly one."""
 
+    mapped: float = 0.25
     picture: float = 0.6
-    popularity: float = 0.5
+    popularity: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Scores [n, m] of n validation pairs for m products by each part, and which products they are compared on."""
+
+    trained: Tensor
+    prior: Tensor
+    mapped: Tensor
+    bias: Tensor
+    own: Tensor  # [n] column of the pair's product
+    others: Tensor  # [c] columns of the candidates
+    known: Tensor  # [n, c] bool: candidates the user has bought
+
+    def auc(self, blend: Blend) -> float:
+        """Mean over pairs of the share of the candidates not known to the user that the pair's product outranks."""
+        looks = (1 - blend.mapped) * self.prior + blend.mapped * self.mapped
+        scores = (1 - blend.picture) * self.trained + blend.picture * looks + blend.popularity * self.bias
+        mine, rest = scores.gather(1, self.own[:, None]), scores[:, self.others]
+        wins = ((mine > rest).double() + 0.5 * (mine == rest).double()) * ~self.known
+        return round(float((wins.sum(1) / (~self.known).sum(1).clamp(min=1)).mean()), 6)
 
 
 def choose(plan: Plan, rows: ShardedRows, mapping: Mapping) -> tuple[Blend, float]:
     """The blend with the best AUC on a sample of validation pairs, and that AUC (0 without validation pairs).
 
-    All workers must call this together; each finds the same.
+    The share of the mapping is the one that ranks best by looks alone, as for products that nobody bought. All workers
+    must call this together; each finds the same.
     """
-    pairs, candidates = np.load(plan.validation), np.load(plan.candidates)
-    if plan.config.train.objective == "paper" or not len(pairs) or not len(candidates):
+    pairs = np.load(plan.validation)
+    if plan.config.train.objective == "paper" or not len(pairs) or not plan.warm:
         return Blend(), 0.0
-    users = torch.from_numpy(np.unique(pairs[:, 0]))
-    asked, place = torch.unique(torch.from_numpy(np.concatenate([pairs[:, 1], candidates])), return_inverse=True)
+    parts = _parts(plan, rows, mapping, torch.from_numpy(pairs))
+    looks = (Blend(mapped, 1.0, popularity) for mapped, popularity in combinations(_MAPPED, _POPULARITY))
+    mapped = max((parts.auc(blend), -blend.mapped) for blend in looks)[1] * -1
+    blends = [Blend(mapped, picture, popularity) for picture, popularity in combinations(_PICTURE, _POPULARITY)]
+    return max(((blend, parts.auc(blend)) for blend in blends), key=lambda found: found[1])
+
+
+def _parts(plan: Plan, rows: ShardedRows, mapping: Mapping, pairs: Tensor) -> _Parts:
+    candidates = torch.from_numpy(np.load(plan.candidates))
+    users = torch.unique(pairs[:, 0])
+    asked, place = torch.unique(torch.cat([pairs[:, 1], candidates]), return_inverse=True)
     fetched = rows.fetch(torch.cat([users, asked]).to(rows.device)).rows.cpu()
     user, trained = fetched[: len(users), :-1], fetched[len(users) :]
-    product = (asked - plan.users).to(rows.device)
-    seen = mapping.features.has(product)
-    mapped = trained[:, :-1].clone()  # without a picture there is nothing to blend in
-    mapped[seen.cpu()] = mapping.map(product[seen]).cpu()
-    taste = user[torch.searchsorted(users, torch.from_numpy(pairs[:, 0].copy()))]  # n x D
-    own, others = place[: len(pairs)], place[len(pairs) :]
-    known = torch.from_numpy(np.load(plan.known))
-    parts = [taste @ trained[:, :-1].T, taste @ mapped.T, trained[:, -1].expand(len(pairs), -1)]  # n x asked, each
-    best = max(
-        (_auc(parts, Blend(*weights), own, others, known), weights) for weights in combinations(_PICTURE, _POPULARITY)
+    prior, mapped = looks(plan, mapping, asked.numpy() - plan.users, trained[:, :-1].numpy())
+    taste = user[torch.searchsorted(users, pairs[:, 0].contiguous())]  # n x D
+    return _Parts(
+        taste @ trained[:, :-1].T, taste @ torch.from_numpy(prior).T, taste @ torch.from_numpy(mapped).T,
+        trained[:, -1], place[: len(pairs)], place[len(pairs) :], torch.from_numpy(np.load(plan.known)),
+    )  # fmt: skip
+
+
+def looks(
+    plan: Plan, mapping: Mapping, product: NDArray[Any], trained: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """[n, D] by the closed form and [n, D] by the mapping, of ``product`` [n]; ``trained`` [n, D] without a picture."""
+    device = mapping.rows.device
+    seen = mapping.features.has(torch.from_numpy(product).to(device)).cpu().numpy()
+    prior, mapped = (
+        np.where(seen[:, None], np.load(plan.prior, mmap_mode="r")[plan.users + product], trained),
+        trained.copy(),
     )
-    return Blend(*best[1]), best[0]
-
-
-def _auc(
-    parts: list[torch.Tensor], blend: Blend, own: torch.Tensor, others: torch.Tensor, known: torch.Tensor
-) -> float:
-    """Mean over pairs of the share of the candidates not known to the user that the pair's product outranks."""
-    scores = (1 - blend.picture) * parts[0] + blend.picture * parts[1] + blend.popularity * parts[2]
-    mine, rest = scores.gather(1, own[:, None]), scores[:, others]
-    wins = ((mine > rest).double() + 0.5 * (mine == rest).double()) * ~known
-    return round(float((wins.sum(1) / (~known).sum(1).clamp(min=1)).mean()), 6)
+    mapped[seen] = mapping.map(torch.from_numpy(product[seen]).to(device)).cpu().numpy()
+    return prior, mapped

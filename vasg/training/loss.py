@@ -2,14 +2,18 @@
 
 A batch of walks needs each of its distinct nodes once: ``rows`` [n, D] are their embeddings, ``walks`` [B, L] index into
 them. All scores between the nodes of a walk come from one batched product, and a band keeps those within the window.
-Gradients are written out by hand; the tests compare them with automatic differentiation, pair by pair.
+Gradients are written out by hand; the tests compare them with automatic differentiation, pair by pair. On a CPU
+``vasg.training.kernel`` does the same walk by walk, in the cache.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from vasg.training import kernel
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,11 @@ class Negatives:
 class SkipGram:
     """Result of one batch: sums over its pairs, and the gradient of the summed loss."""
 
-    gradient: Tensor  # [n, D + 1], with respect to rows and biases
+    gradient: Tensor  # [n, D + 2], with respect to rows and biases; last the pairs in which each row is the center
     user_loss: Tensor  # sum over pairs whose center is a user
     product_loss: Tensor  # the same for products, before its weight
     user_pairs: Tensor  # number of such pairs
     product_pairs: Tensor
-    center_pairs: Tensor  # [n] pairs in which each row is the center
 
 
 def band(length: int, window: int, device: torch.device) -> Tensor:
@@ -40,16 +43,37 @@ def band(length: int, window: int, device: torch.device) -> Tensor:
 
 
 def skip_gram(
-    rows: Tensor, bias: Tensor, walks: Tensor, is_product: Tensor, window: int, product_weight: Tensor,
-    negatives: Negatives | None,
+    rows: Tensor, walks: Tensor, is_product: Tensor, window: int, product_weight: Tensor, negatives: Negatives | None
 ) -> SkipGram:  # fmt: skip
     """Loss and gradient of a batch of walks.
 
-    ``rows`` [n, D]; ``bias`` [n] of each node as a context (zero for the paper's loss); ``walks`` [B, L] indices into
-    rows; ``is_product`` [n] bool; ``product_weight`` w1, the weight of pairs whose center is a product (equation 3).
+    ``rows`` [n, D + 1], last the bias of each node as a context (zero for the paper's loss); ``walks`` [B, L] indices
+    into rows; ``is_product`` [n] bool; ``product_weight`` w1, the weight of pairs whose center is a product (equation 3).
     The loss of a pair is -log sigma(X_c . X_v + b_c): log 2 at zero. With negatives, each pair adds ``weight`` x the
     mean of -log sigma(-X_n . X_v - b_n) over the K negatives n of its walk that have the context's type.
     """
+    if rows.device.type == "cpu" and rows.dtype == torch.float32:
+        return _compiled(rows, walks, is_product, window, product_weight, negatives)
+    return batched(rows, walks, is_product, window, product_weight, negatives)
+
+
+def _compiled(
+    rows: Tensor, walks: Tensor, is_product: Tensor, window: int, product_weight: Tensor, negatives: Negatives | None
+) -> SkipGram:
+    gradient, sums = np.zeros((len(rows), rows.shape[1] + 1), np.float32), np.zeros(4)
+    drawn = negatives.rows if negatives is not None else walks[:, :0]
+    kernel.skip_gram(
+        rows.contiguous().numpy(), walks.contiguous().numpy(), drawn.contiguous().numpy(), is_product.numpy(), window // 2,
+        np.float32(product_weight), np.float32(negatives.weight if negatives is not None else 0), gradient, sums,
+    )  # fmt: skip
+    return SkipGram(torch.from_numpy(gradient), *torch.from_numpy(sums))
+
+
+def batched(
+    rows: Tensor, walks: Tensor, is_product: Tensor, window: int, product_weight: Tensor, negatives: Negatives | None
+) -> SkipGram:
+    """``skip_gram`` over the whole batch at once, as a GPU wants it."""
+    rows, bias = rows[:, :-1], rows[:, -1]
     keep = band(walks.shape[1], window, rows.device).to(rows.dtype)
     center = rows[walks]  # B x L x D
     product = is_product[walks]  # B x L
@@ -58,7 +82,7 @@ def skip_gram(
     loss = (softplus(-scores) * keep).sum(2)  # B x L
     slope = (torch.sigmoid(scores) - 1.0) * keep * weight
     pairs = keep.sum(1).expand_as(product)  # B x L, contexts of each position
-    gradient = rows.new_zeros(len(rows), rows.shape[1] + 1)
+    gradient = rows.new_zeros(len(rows), rows.shape[1] + 2)
     # a pair's two ends are rows of the same table: each gets the gradient of both roles
     center_gradient = (slope + slope.transpose(1, 2)) @ center
     bias_gradient = slope.sum(1)
@@ -71,15 +95,12 @@ def skip_gram(
         loss = loss + (softplus(noise) * share).sum(2)
         slope = torch.sigmoid(noise) * share * weight
         center_gradient += slope @ other
-        _add(gradient, negatives.rows, slope.transpose(1, 2) @ center, slope.sum(1))
-    _add(gradient, walks, center_gradient, bias_gradient)
-    center_pairs = rows.new_zeros(len(rows)).index_add_(0, walks.flatten(), pairs.flatten())
+        _add(gradient, negatives.rows, slope.transpose(1, 2) @ center, slope.sum(1), torch.zeros_like(share[:, 0]))
+    _add(gradient, walks, center_gradient, bias_gradient, pairs)
     product_pairs = pairs[product].sum()
-    return SkipGram(
-        gradient, loss[~product].sum(), loss[product].sum(), pairs.sum() - product_pairs, product_pairs, center_pairs
-    )
+    return SkipGram(gradient, loss[~product].sum(), loss[product].sum(), pairs.sum() - product_pairs, product_pairs)
 
 
-def _add(target: Tensor, index: Tensor, rows: Tensor, bias: Tensor) -> None:
-    """Add ``rows`` [B, x, D] and ``bias`` [B, x] to the rows ``index`` [B, x] of ``target`` [n, D + 1]."""
-    target.index_add_(0, index.flatten(), torch.cat([rows, bias[:, :, None]], 2).flatten(0, 1))
+def _add(target: Tensor, index: Tensor, rows: Tensor, bias: Tensor, pairs: Tensor) -> None:
+    """Add ``rows`` [B, x, D], ``bias`` [B, x] and ``pairs`` [B, x] to the rows ``index`` [B, x] of ``target`` [n, D + 2]."""
+    target.index_add_(0, index.flatten(), torch.cat([rows, bias[:, :, None], pairs[:, :, None]], 2).flatten(0, 1))

@@ -12,7 +12,7 @@ from vasg.training.decoder import Layers, dropout_keys
 from vasg.training.features import Features
 from vasg.training.loss import Negatives, skip_gram
 from vasg.training.plan import Plan
-from vasg.training.sharded import Fetched, ShardedRows
+from vasg.training.sharded import ShardedRows
 from vasg.training.walk_reader import Batch
 from vasg.training.workers import Workers
 
@@ -36,6 +36,9 @@ class Vasg:
         adam, scale = train.objective == "paper", _SCALE / train.dim**0.5
         self.rows = ShardedRows(workers, plan.users + plan.warm, train.dim, seed, scale, adam, device)
         if train.objective == "sampled":
+            own = self.rows.own.cpu().numpy()
+            self.prior = torch.from_numpy(np.load(plan.prior, mmap_mode="r")[own]).to(device)
+            self.rows.embeddings.add_(self.prior)
             self.rows.values[:, -1] = self._popularity_bias()
         sizes = [train.dim, *train.decoder.hidden, features.dim]
         self.decoder = Layers(sizes, train.decoder.dropout, features.positive, seed, "decoder").to(device)
@@ -58,17 +61,17 @@ class Vasg:
         length = walks.shape[1]
         negatives = Negatives(index[:, length:], train.negative_weight) if drawn.numel() else None
         product_weight = torch.exp(-self.log_var[0].detach())
-        sums = skip_gram(
-            fetched.rows[:, :-1], fetched.rows[:, -1], index[:, :length], nodes >= plan.users, train.window,
-            product_weight, negatives,
-        )  # fmt: skip
-        if train.objective == "paper":
-            sums.gradient[:, -1] = 0  # the paper's score has no bias
-        else:
-            sums.gradient[:, :-1] += train.regularisation * sums.center_pairs[:, None] * fetched.rows[:, :-1]
-        rows, gradient = self._collect(fetched, sums.gradient, sums.center_pairs)
+        is_product = nodes >= plan.users
+        sums = skip_gram(fetched.rows, index[:, :length], is_product, train.window, product_weight, negatives)
+        rows, gradient = self.rows.collect(fetched, sums.gradient)
         gradient, pairs = gradient[:, :-1], gradient[:, -1]
-        gradient[:, :-1] += self._decode(rows, pairs, number, sums.product_loss, sums.product_pairs)
+        if train.objective == "paper":
+            gradient[:, -1] = 0  # the paper's score has no bias
+        else:
+            pull = self.rows.embeddings[rows] - self.prior[rows]
+            gradient[:, :-1] += train.regularisation * pairs[:, None] * pull
+        if train.objective == "paper" or number % train.decoder.every == 0:
+            gradient[:, :-1] += self._decode(rows, pairs, number, sums.product_loss, sums.product_pairs)
         self.rows.update(rows, gradient, learning_rate)
         figures = [sums.user_loss, sums.user_pairs, sums.product_loss, sums.product_pairs]
         self.figures[:4] += torch.stack(figures).to(self.figures.dtype)
@@ -80,9 +83,6 @@ class Vasg:
         mean = np.where(own < users, degree[:users].mean(), degree[users:].mean())
         bias = np.log(np.maximum(degree[own], 0.5) / mean / self.plan.config.train.negative_weight)
         return torch.from_numpy(bias).float().to(self.device)
-
-    def _collect(self, fetched: Fetched, gradient: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        return self.rows.collect(fetched, torch.cat([gradient, pairs[:, None]], 1))
 
     def _negatives(self, places: NDArray[np.int64], number: int) -> Tensor:
         """[b, 2K] for each walk K users and K warm products, uniform over each type, the same on any worker."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.feature_matrix import feature_matrix
 from vasg.tables import Warehouse
+from vasg.training.visual_prior import visual_prior
 from vasg.training.walk_reader import FileGroup
 
 _SAMPLE = 2000  # validation pairs, and candidates for each, at most
@@ -31,6 +31,7 @@ class Plan:
     features: str  # .npy [W+C, I], by product
     has_feature: str  # .npy [W+C] bool
     degree: str  # .npy [U+W] train pairs of each node
+    prior: str  # .npy [U+W+C, D] embeddings by pictures alone
     validation: str  # .npy [n, 2] validation pairs (user, product) that the blend is chosen on
     candidates: str  # .npy [m] warm products they are ranked against
     known: str  # .npy [n, m] bool: candidates the user has bought
@@ -53,8 +54,14 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     warm = len(is_product) - users - cold
     ids = nodes["id"].combine_chunks().slice(users)
     features, has_feature = feature_matrix(warehouse, ids)
-    arrays = {"features": features, "has_feature": has_feature, "degree": _degree(warehouse, users + warm)}
-    arrays |= _validation_sample(warehouse, users, warm, config.seed)
+    pairs, split = _interactions(warehouse)
+    train = pairs[split == "train"]
+    arrays = {"features": features, "has_feature": has_feature}
+    arrays["degree"] = np.bincount(train.ravel(), minlength=users + warm)
+    arrays["prior"] = visual_prior(
+        features, has_feature, train - [0, users], users, warm, config.train.dim, config.seed
+    )
+    arrays |= _validation_sample(pairs, pairs[split == "validation_warm"], users, warm, config.seed)
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", array, allow_pickle=False)
     paths = {name: str(directory / f"{name}.npy") for name in arrays}
@@ -99,21 +106,21 @@ def file_groups(warehouse: Warehouse, config: Config) -> list[FileGroup]:
     return groups
 
 
-def _degree(warehouse: Warehouse, nodes: int) -> NDArray[np.int64]:
-    """[nodes] train pairs of each node."""
-    pairs = warehouse.read_arrow("interactions", ["user", "product", "split"])
-    pairs = pairs.filter(pa.compute.equal(pairs["split"], "train"))
-    ends = np.concatenate([np.asarray(pairs["user"]), np.asarray(pairs["product"])])
-    return np.bincount(ends, minlength=nodes).astype(np.int64)
-
-
-def _validation_sample(warehouse: Warehouse, users: int, warm: int, seed: int) -> dict[str, NDArray[Any]]:
-    """Validation pairs [n, 2], candidates [m] and which of them each pair's user is known to have bought [n, m] bool."""
+def _interactions(warehouse: Warehouse) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Pairs [n, 2] of nodes, by user and product, and their split [n]."""
     table = warehouse.read_arrow("interactions", ["user", "product", "split"])
     pairs = np.column_stack([np.asarray(table["user"]), np.asarray(table["product"])])
-    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    split = np.asarray(table["split"])[np.lexsort((np.asarray(table["product"]), np.asarray(table["user"])))]
-    validation = pairs[split == "validation_warm"]
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return pairs[order], np.asarray(table["split"])[order]
+
+
+def _validation_sample(
+    pairs: NDArray[np.int64], validation: NDArray[np.int64], users: int, warm: int, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Some of the validation pairs [n, 2], candidates [m], and which of them the pair's user is known to have bought.
+
+    ``pairs`` [N, 2] are all that is known of any split.
+    """
     chosen = randomness.permutation(seed, "sample", 2, len(validation))[:_SAMPLE]
     validation = validation[np.sort(chosen)]
     candidates = users + np.sort(randomness.permutation(seed, "sample", 3, warm)[:_SAMPLE])

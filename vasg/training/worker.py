@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from vasg import schemas
 from vasg.errors import ConfigurationError
 from vasg.training import checkpoint, collapse
-from vasg.training.blend import Blend, choose
+from vasg.training.blend import Blend, choose, looks
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping, cold_products
 from vasg.training.model import Vasg
@@ -37,7 +38,7 @@ def train(workers: Workers, plan: Plan) -> Log:
     mapping = Mapping(plan, workers, model.rows, model.decoder, features)
     log += _mapping(plan, workers, mapping)
     blend, auc = choose(plan, model.rows, mapping)
-    chosen = {"picture": blend.picture, "popularity": blend.popularity, "validation_auc": auc}
+    chosen = asdict(blend) | {"validation_auc": auc}
     log += [("blend", 1, name, value) for name, value in chosen.items()]
     _write_embeddings(plan, workers, model, mapping, blend)
     return log
@@ -118,16 +119,18 @@ def _mapping(plan: Plan, workers: Workers, mapping: Mapping) -> Log:
 
 def _write_embeddings(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping, blend: Blend) -> None:
     """This worker's rows of the table: those it trained, and the cold products it maps."""
-    degree = np.load(plan.degree, mmap_mode="r")
+    degree, train = np.load(plan.degree, mmap_mode="r"), plan.config.train
     own = model.rows.own.cpu().numpy()
     seen = degree[own] > 0  # a node without a train pair was never in a walk: it has no embedding
     cold = cold_products(plan, workers, mapping.features, model.device)
-    trained = model.rows.values.cpu().numpy()[seen]
-    mapped, product = trained[:, :-1].copy(), torch.from_numpy(own[seen] - plan.users).to(model.device)
-    pictured = (product >= 0) & mapping.features.has(product.clamp(min=0))
-    mapped[pictured.cpu().numpy()] = mapping.map(product[pictured]).cpu().numpy()
-    is_user, cold_vectors = own[seen] < plan.users, mapping.map(cold).cpu().numpy()
-    vectors = published(plan, is_user, trained, mapped, cold_vectors, mapping.cold_bias, blend)
+    trained, product = model.rows.values.cpu().numpy()[seen], own[seen] - plan.users
+    nothing = np.zeros((len(cold), train.dim), np.float32)
+    products = np.concatenate([product[product >= 0], cold.cpu().numpy()])
+    prior, mapped = looks(plan, mapping, products, np.concatenate([trained[product >= 0, :-1], nothing]))
+    share = 1.0 if train.objective == "paper" else blend.mapped
+    vectors = published(
+        train.objective, trained, product >= 0, (1 - share) * prior + share * mapped, mapping.cold_bias, blend
+    )
     nodes = np.concatenate([own[seen], cold.cpu().numpy() + plan.users])
     table = embeddings_table(nodes, plan.users, plan.users + plan.warm, vectors)
     pq.write_table(
@@ -136,21 +139,21 @@ def _write_embeddings(plan: Plan, workers: Workers, model: Vasg, mapping: Mappin
     workers.wait()
 
 
-def published(plan: Plan, is_user: Any, trained: Any, mapped: Any, cold: Any, bias: float, blend: Blend) -> Any:
+def published(objective: str, trained: Any, is_product: Any, looks: Any, bias: float, blend: Blend) -> Any:
     """[n + c, any] vectors whose inner product is the score.
 
-    ``trained`` [n, D + 1] are the rows of users and warm products, ``mapped`` [n, D] what M makes of the pictures of
-    the products among them (their own embedding where there is none), ``cold`` [c, D] the mapped cold products.
-    Objective "paper": embeddings of length 1, so that the score is their cosine (section 4.2). Objective "sampled":
-    the blend of picture and purchases, and the bias as one more dimension that users meet with 1; cold products get
-    ``bias``, that of the mean popularity of warm ones.
+    ``trained`` [n, D + 1] are the rows of users and of w warm products, ``is_product`` [n]; ``looks`` [w + c, D] the
+    vectors by pictures of these products and of c cold ones. Objective "paper": embeddings of length 1, so that the
+    score is their cosine (section 4.2). Objective "sampled": the blend of picture and purchases, and the bias as one
+    more dimension that users meet with 1; cold products get ``bias``, that of the mean popularity of warm ones.
     """
-    if plan.config.train.objective == "paper":
-        vectors = np.concatenate([trained[:, :-1], cold])
+    count = int(is_product.sum())
+    warm, cold = trained[:, :-1].copy(), looks[count:]
+    if objective == "paper":
+        vectors = np.concatenate([warm, cold])
         return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    share = np.where(is_user, 0.0, blend.picture)[:, None]
-    warm = (1 - share) * trained[:, :-1] + share * mapped
-    last = np.where(is_user, 1.0, blend.popularity * trained[:, -1])
+    warm[is_product] = (1 - blend.picture) * warm[is_product] + blend.picture * looks[:count]
+    last = np.where(is_product, blend.popularity * trained[:, -1], 1.0)
     biases = np.concatenate([last, np.full(len(cold), blend.popularity * bias)])
     return np.column_stack([np.concatenate([warm, cold]), biases]).astype(np.float32)
 

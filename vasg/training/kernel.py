@@ -1,0 +1,124 @@
+"""The Skip-Gram losses and gradients of ``vasg.training.loss`` compiled for a CPU: one walk at a time, in the cache.
+
+A walk's rows are gathered once; its scores within the window are inner products of rows in the L1 cache, those with its
+negatives small matrix products. Only a node's own row of the gradient is written back.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+_FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
+_LANES = 16  # rows are padded to a multiple of this, so that loops over them are whole vectors
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+def skip_gram(
+    rows: Any, walks: Any, negatives: Any, is_product: Any, radius: int, product_weight: Any, negative_weight: Any,
+    gradient: Any, sums: Any,
+) -> None:  # fmt: skip
+    """Add the gradient of a batch to ``gradient`` [n, D + 2] and its sums to ``sums`` [4], both zero at first.
+
+    ``rows`` [n, D + 1] float32, the last column the bias; ``walks`` [B, L] and ``negatives`` [B, 2K] int64 indices into
+    rows (K = 0: none). The last column of ``gradient`` receives the pairs in which a row is the center; ``sums`` are
+    the loss of user centers, that of product centers, and the pairs of either.
+    """
+    count, length = walks.shape
+    dim, size = rows.shape[1] - 1, negatives.shape[1] // 2
+    padded = (dim + _LANES - 1) // _LANES * _LANES
+    own, back = np.zeros((length, padded), np.float32), np.empty((length, padded), np.float32)
+    other, other_back = np.zeros((2 * size, padded), np.float32), np.empty((2 * size, padded), np.float32)
+    noise, noise_exp = np.empty((length, 2 * size), np.float32), np.empty(length * 2 * size, np.float32)
+    near, near_exp = np.zeros((length, 2 * radius), np.float32), np.empty(length * 2 * radius, np.float32)
+    exponent = np.empty(max(noise_exp.size, near_exp.size), np.int32)
+    bias, bias_back, loss = np.empty(length, np.float32), np.empty(length, np.float32), np.empty(length, np.float32)
+    side, weight, share = np.empty(length, np.int64), np.empty(length, np.float32), np.empty((length, 2), np.float32)
+    one, zero = np.float32(1.0), np.float32(0.0)
+    for b in range(count):
+        for i in range(length):
+            v = walks[b, i]
+            own[i, :dim] = rows[v, :dim]
+            bias[i] = rows[v, dim]
+            side[i] = 1 if is_product[v] else 0
+            weight[i] = product_weight if is_product[v] else one
+            bias_back[i] = loss[i] = share[i, 0] = share[i, 1] = zero
+        for i in range(length):
+            for j in range(max(0, i - radius), min(length, i + radius + 1)):
+                if j != i:
+                    share[i, side[j]] += one
+        if size:
+            for k in range(2 * size):
+                other[k, :dim] = rows[negatives[b, k], :dim]
+            np.dot(own, other.T, noise)
+            for k in range(2 * size):
+                noise[:, k] += rows[negatives[b, k], dim]
+            _exp_minus_abs(noise.ravel(), noise_exp, exponent)
+            for i in range(length):
+                for half in range(2):
+                    counts = share[i, half] * negative_weight / np.float32(size)
+                    product, linear = one, zero  # the sum of log(1 + e) is the logarithm of one product
+                    for k in range(half * size, (half + 1) * size):
+                        x, e = noise[i, k], noise_exp[i * 2 * size + k]
+                        product *= one + e
+                        linear += max(x, zero)
+                        noise[i, k] = counts * weight[i] * (one if x > zero else e) / (one + e)
+                    loss[i] += counts * (linear + np.log(product))
+            np.dot(noise, other, back)
+            np.dot(noise.T, own, other_back)
+            for k in range(2 * size):
+                v = negatives[b, k]
+                for d in range(dim):
+                    gradient[v, d] += other_back[k, d]
+                gradient[v, dim] += noise[:, k].sum()
+        else:
+            back[:] = zero
+        for i in range(length):  # the pairs (i, j) and (j, i) share their inner product
+            for offset in range(min(radius, length - 1 - i)):
+                j, score = i + 1 + offset, zero
+                for d in range(padded):
+                    score += own[i, d] * own[j, d]
+                near[i, 2 * offset] = -(score + bias[j])  # center i, context j
+                near[i, 2 * offset + 1] = -(score + bias[i])
+        _exp_minus_abs(near.ravel(), near_exp, exponent)
+        for i in range(length):
+            for offset in range(min(radius, length - 1 - i)):
+                j, at = i + 1 + offset, 2 * offset
+                forth, e = near[i, at], near_exp[i * 2 * radius + at]
+                loss[i] += max(forth, zero) + np.log(one + e)
+                slope = -weight[i] * (one if forth > zero else e) / (one + e)
+                bias_back[j] += slope
+                aback, e = near[i, at + 1], near_exp[i * 2 * radius + at + 1]
+                loss[j] += max(aback, zero) + np.log(one + e)
+                slope_back = -weight[j] * (one if aback > zero else e) / (one + e)
+                bias_back[i] += slope_back
+                slope += slope_back
+                for d in range(padded):
+                    back[i, d] += slope * own[j, d]
+                    back[j, d] += slope * own[i, d]
+        for i in range(length):
+            v, pairs = walks[b, i], share[i, 0] + share[i, 1]
+            for d in range(dim):
+                gradient[v, d] += back[i, d]
+            gradient[v, dim] += bias_back[i]
+            gradient[v, dim + 1] += pairs
+            sums[side[i]] += loss[i]
+            sums[2 + side[i]] += pairs
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+def _exp_minus_abs(x: Any, out: Any, exponent: Any) -> None:
+    """out = exp(-|x|) to float32, in loops a compiler turns into vectors: 2^k times a polynomial in the remainder."""
+    log2e, high, low = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+    for i in range(x.size):
+        y = max(-abs(x[i]), np.float32(-87.0))
+        k = np.int32(y * log2e - np.float32(0.5))  # rounds towards zero: to the nearest of a negative number
+        r = y - np.float32(k) * high - np.float32(k) * low
+        p = np.float32(1.0 / 720)
+        for c in (1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0):
+            p = p * r + np.float32(c)
+        out[i] = p
+        exponent[i] = (k + np.int32(127)) << np.int32(23)
+    scale = exponent.view(np.float32)
+    for i in range(x.size):
+        out[i] *= scale[i]

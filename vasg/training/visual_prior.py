@@ -1,0 +1,108 @@
+"""What pictures alone say about taste, in closed form: where every embedding starts, and what it is pulled towards.
+
+A picture's whitened feature x is modelled as the buyer's taste plus what else is in it, in each dimension independently:
+x = t + e with variances rho and 1 - rho (the two-covariance model of probabilistic linear discriminant analysis, Ioffe
+2006). The axes are those in which products of one buyer correlate most, rho is how much. A user of n purchases with the
+mean picture m then has the posterior mean t = n rho m / (n rho + 1 - rho), and log p(x | t) - log p(x) grows with
+t x / (1 - rho): the logarithm of a ratio, as Skip-Gram scores are. It is the inner product of the two rows given here.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.decomposition import PCA
+
+from vasg import randomness
+
+_COMPONENTS = 128  # of the features: enough for all that purchases tell, few enough to leave their noise out
+_FITTED = 20_000  # products that the components are fitted on
+_CHUNK = 4096
+_LARGEST_RHO = 0.95  # so that 1 / (1 - rho) stays bounded
+_SMALLEST_RHO = 1e-4
+
+Floats = NDArray[np.float32]
+
+
+def visual_prior(
+    features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, dim: int,
+    seed: int,
+) -> Floats:  # fmt: skip
+    """[U + P, dim] embeddings of users and products by pictures; zero for products without one and their buyers.
+
+    ``features`` [P, I] by product; ``pairs`` [n, 2] user and product (from 0) of the train split. Nothing of a product
+    from ``warm`` on enters the fit.
+    """
+    prior = np.zeros((users + len(features), dim), np.float32)
+    fitted = np.flatnonzero(has_feature[:warm])
+    pairs = pairs[has_feature[pairs[:, 1]]]
+    if len(fitted) < 2 or not len(pairs):
+        return prior
+    looks = _components(features, has_feature, fitted, seed)
+    bought = csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), (users, len(features)))
+    looks[has_feature] -= (bought.sum(0) @ looks) / len(pairs)
+    axes, rho = _axes(looks, bought, seed)
+    looks, rho = (looks @ axes)[:, :dim], rho[:dim]
+    root = np.sqrt(rho)
+    count = bought.sum(1)[:, None]
+    taste = (bought @ looks) * root / (count * rho + 1 - rho) / (1 - rho)  # n m = the sum; rho / sqrt(rho) = root
+    prior[:users, : len(rho)], prior[users:, : len(rho)] = taste, looks * root
+    return prior
+
+
+def _components(features: NDArray[Any], has_feature: NDArray[np.bool_], fitted: NDArray[np.int64], seed: int) -> Floats:
+    """[P, k] whitened principal components of features of length 1, of length sqrt(k) again; zero without a picture."""
+    sample = fitted[:: -(-len(fitted) // _FITTED)]
+    size = min(_COMPONENTS, features.shape[1], len(sample) - 1)
+    pca = PCA(size, whiten=True, random_state=seed % 2**32).fit(_unit(features[sample].astype(np.float32)))
+    size = max(1, int((pca.explained_variance_ > 1e-6 * pca.explained_variance_[0]).sum()))
+    looks = np.zeros((len(features), size), np.float32)
+    for begin in range(0, len(features), _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        components = pca.transform(_unit(features[part].astype(np.float32)))[:, :size]
+        looks[part] = _unit(components) * size**0.5
+    looks[~has_feature] = 0
+    return looks
+
+
+def _unit(rows: Floats) -> Floats:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Floats = rows / np.where(length == 0, 1, length)
+    return unit
+
+
+def _axes(looks: Floats, bought: Any, seed: int) -> tuple[Floats, Floats]:
+    """Axes [k, k] that give purchases variance 1, those of most correlation within a buyer first, and their rho [k].
+
+    The correlations are those that the axes of one half of the buyers have among the other half: for features that tell
+    nothing they are zero, where the largest of all found on the same purchases would never be.
+    """
+    total = (looks * bought.sum(0)[:, None]).T @ looks / bought.sum()
+    variance, vectors = np.linalg.eigh(total.astype(np.float64))
+    whitening = vectors / np.sqrt(np.maximum(variance, 1e-6 * variance[-1]))
+    half = randomness.hash64(seed, "sample", 5, np.arange(bought.shape[0])) % np.uint64(2) == 0
+    within = [whitening.T @ _covariance(looks, bought, chosen) @ whitening for chosen in (half, ~half, half | ~half)]
+    crossed = [_correlations(within[0], within[1]), _correlations(within[1], within[0])]
+    rho = np.clip(np.minimum.accumulate(np.mean(crossed, axis=0)), 0.0, _LARGEST_RHO)
+    rho[rho < _SMALLEST_RHO] = 0
+    axes = whitening @ np.linalg.eigh(within[2])[1][:, ::-1]
+    return axes.astype(np.float32), rho.astype(np.float32)
+
+
+def _correlations(fitted: NDArray[np.float64], held_out: NDArray[np.float64]) -> NDArray[np.float64]:
+    axes = np.linalg.eigh(fitted)[1][:, ::-1]
+    correlations: NDArray[np.float64] = np.einsum("ik,ij,jk->k", axes, held_out, axes)
+    return correlations
+
+
+def _covariance(looks: Floats, bought: Any, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[k, k] mean of x y^T over pairs of different purchases of one of the chosen users, who weigh by their purchases."""
+    bought = bought * chosen[:, None].astype(np.float32)
+    count = bought.sum(1)
+    weight = np.where(count > 1, 1 / np.maximum(count - 1, 1), 0).astype(np.float32)
+    sums = bought @ looks
+    same = looks * (weight @ bought)[:, None]
+    pairs = max(float((weight * count * (count - 1)).sum()), 1.0)
+    covariance: NDArray[np.float64] = ((sums * weight[:, None]).T @ sums - same.T @ looks).astype(np.float64) / pairs
+    return covariance
