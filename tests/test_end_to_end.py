@@ -70,24 +70,22 @@ def test_metrics_can_be_recomputed_from_the_published_vectors(warehouse: Warehou
     nodes = warehouse.read_arrow("nodes").to_pandas().sort_values("node")
     table = warehouse.read_arrow("embeddings").to_pandas().sort_values("node")
     assert len(table) == len(nodes)
-    vectors, cold = np.stack(table["embedding"].to_numpy()), nodes["is_cold"].to_numpy()
+    vectors, cold = np.stack(table["embedding"].to_numpy()).astype(np.float64), nodes["is_cold"].to_numpy()
     is_product = (nodes["node_type"] == "product").to_numpy()
     pairs = warehouse.read_arrow("interactions").to_pandas()
     known = pairs.groupby("user")["product"].apply(list)
-    # so few candidates that one near tie, which float32 sums in another order may flip, is already more than 1e-5
     for setting in ("warm", "cold"):
         tests = pairs[pairs["split"] == f"test_{setting}"]
         for candidates in ("all", "setting"):
             allowed = is_product & ((cold == (setting == "cold")) if candidates == "setting" else True)
-            values, flip = [], 0.0
+            values = []
             for user, product in zip(tests["user"], tests["product"], strict=True):
                 mine = allowed.copy()
                 mine[known[user]] = False
-                flip = max(flip, 1 / mine.sum() / len(tests))
                 scores = vectors[mine] @ vectors[user]
                 own = vectors[product] @ vectors[user]
                 values.append(np.mean((own > scores) + 0.5 * (own == scores)))
-            assert metrics["vasg", setting, candidates, "auc"] == pytest.approx(np.mean(values), abs=1e-5 + 2 * flip)
+            assert metrics["vasg", setting, candidates, "auc"] == pytest.approx(np.mean(values), abs=1e-5)
 
 
 @pytest.mark.slow
@@ -99,7 +97,7 @@ def test_learns_what_was_planted_and_no_more(warehouse: Warehouse, shop: Path) -
     for setting in ("warm", "cold"):
         oracle, found = best[setting, "setting"], metrics["vasg", setting, "setting", "auc"]
         assert found < oracle + 0.01  # better than the truth would be a leak
-        assert found > metrics["most_popular", setting, "setting", "auc"] + 0.02
+        assert found > 0.5 + 0.75 * (oracle - 0.5)
         assert metrics["random", setting, "setting", "auc"] == pytest.approx(0.5, abs=0.05)
 
 
