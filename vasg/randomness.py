@@ -32,6 +32,7 @@ STREAMS = {
     "random_model": 14,
     "mapping_order": 15,
     "sample": 16,
+    "bpr": 17,
 }
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

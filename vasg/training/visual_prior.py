@@ -1,6 +1,7 @@
 """What pictures alone say about taste, in closed form: where every embedding starts, and what it is pulled towards.
 
-A picture's whitened feature x is modelled as the buyer's taste plus what else is in it, in each dimension independently:
+A picture's feature becomes x: its principal components and how much it belongs to each of several hundred clusters, which
+tell small neighbourhoods apart where components only tell directions, together whitened. x is modelled as the buyer's taste plus what else is in it, in each dimension independently:
 x = t + e with variances rho and 1 - rho (the two-covariance model of probabilistic linear discriminant analysis, Ioffe
 2006). The axes are those in which products of one buyer correlate most, rho is how much. A user of n purchases with the
 mean picture m then has the posterior mean t = n rho m / (n rho + 1 - rho), and log p(x | t) - log p(x) grows with
@@ -12,12 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from vasg import randomness
 
 _COMPONENTS = 128  # of the features: enough for all that purchases tell, few enough to leave their noise out
-_FITTED = 20_000  # products that the components are fitted on
+_CLUSTERS = 512
+_MEMBERS = 8  # products of a cluster, at least, on average
+_SOFTNESS = 0.1  # difference of cosines that makes one cluster e times as likely as another
+_CLUSTER_SHARE = 0.5  # length of the memberships where the components have length 1
+_LOOKS = 300  # dimensions of x
+_FITTED = 20_000  # products that components and clusters are fitted on
 _CHUNK = 4096
 _LARGEST_RHO = 0.95  # so that 1 / (1 - rho) stays bounded
 _SMALLEST_RHO = 1e-4
@@ -39,7 +46,7 @@ def visual_prior(
     pairs = pairs[has_feature[pairs[:, 1]]]
     if len(fitted) < 2 or not len(pairs):
         return prior
-    looks = _components(features, has_feature, fitted, seed)
+    looks = _looks(features, has_feature, fitted[:: -(-len(fitted) // _FITTED)], seed)
     bought = csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), (users, len(features)))
     looks[has_feature] -= (bought.sum(0) @ looks) / len(pairs)
     axes, rho = _axes(looks, bought, seed)
@@ -51,19 +58,43 @@ def visual_prior(
     return prior
 
 
-def _components(features: NDArray[Any], has_feature: NDArray[np.bool_], fitted: NDArray[np.int64], seed: int) -> Floats:
-    """[P, k] whitened principal components of features of length 1, of length sqrt(k) again; zero without a picture."""
-    sample = fitted[:: -(-len(fitted) // _FITTED)]
-    size = min(_COMPONENTS, features.shape[1], len(sample) - 1)
-    pca = PCA(size, whiten=True, random_state=seed % 2**32).fit(_unit(features[sample].astype(np.float32)))
-    size = max(1, int((pca.explained_variance_ > 1e-6 * pca.explained_variance_[0]).sum()))
-    looks = np.zeros((len(features), size), np.float32)
+def _looks(features: NDArray[Any], has_feature: NDArray[np.bool_], fitted: NDArray[np.int64], seed: int) -> Floats:
+    """[P, k] x of all products, of length sqrt(k); zero without a picture. ``fitted`` are the products to learn from."""
+    state = seed % 2**32
+    components = _Components(_unit(features[fitted].astype(np.float32)), _COMPONENTS, state)
+    sample = components.of(_unit(features[fitted].astype(np.float32)))
+    clusters = MiniBatchKMeans(max(1, min(_CLUSTERS, len(fitted) // _MEMBERS)), n_init=1, batch_size=2048, random_state=state)
+    centers = _unit(clusters.fit(sample).cluster_centers_.astype(np.float32))
+    joined = _Components(np.hstack([sample, _membership(sample, centers)]), _LOOKS, state)
+    looks = np.zeros((len(features), joined.size), np.float32)
     for begin in range(0, len(features), _CHUNK):
-        part = slice(begin, begin + _CHUNK)
-        components = pca.transform(_unit(features[part].astype(np.float32)))[:, :size]
-        looks[part] = _unit(components) * size**0.5
+        part = components.of(_unit(features[begin : begin + _CHUNK].astype(np.float32)))
+        looks[begin : begin + _CHUNK] = joined.of(np.hstack([part, _membership(part, centers)])) * joined.size**0.5
     looks[~has_feature] = 0
     return looks
+
+
+class _Components:
+    """Whitened principal components of length 1, at most ``size``: what varies next to nothing is left out."""
+
+    def __init__(self, fitted: Floats, size: int, state: int) -> None:
+        size = min(size, fitted.shape[1], len(fitted) - 1)
+        self._pca = PCA(size, whiten=True, random_state=state).fit(fitted)
+        variance = self._pca.explained_variance_
+        self.size = max(1, int((variance > 1e-6 * variance[0]).sum()))
+
+    def of(self, rows: Floats) -> Floats:
+        """[n, size]"""
+        return _unit(self._pca.transform(rows)[:, : self.size])
+
+
+def _membership(components: Floats, centers: Floats) -> Floats:
+    """[n, clusters] square roots of shares that add up, so that a row has length _CLUSTER_SHARE."""
+    nearness = components @ centers.T / _SOFTNESS
+    share = np.exp(nearness - nearness.max(1, keepdims=True))
+    share /= share.sum(1, keepdims=True)
+    membership: Floats = _CLUSTER_SHARE * np.sqrt(share)
+    return membership
 
 
 def _unit(rows: Floats) -> Floats:
