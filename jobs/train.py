@@ -1,4 +1,4 @@
-"""train: walks and image features -> embeddings, training_log."""
+"""train: walks and image features -> embeddings, baseline_embeddings, training_log."""
 
 import shutil
 import sys
@@ -17,12 +17,13 @@ from vasg.training.workers import launch
 def body(job: Job) -> None:
     """Train on the configured number of workers; a checkpoint of the same inputs is resumed."""
     settings = job.config.train
-    output = job.publication.directory("embeddings")
-    plan = make_plan(job.warehouse, job.config, fingerprint(job.stage, job.config, job.warehouse), output)
+    output, baselines = (job.publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
+    plan = make_plan(job.warehouse, job.config, fingerprint(job.stage, job.config, job.warehouse), output, baselines)
     log = launch(
         train, plan, settings.workers, settings.launcher, lambda: job.spark, Path(plan.checkpoints, "progress.log")
     )
     job.publication.add("embeddings")
+    job.publication.add("baseline_embeddings")
     rows = [dict(zip(schemas.TABLES["training_log"].arrow().names, row, strict=True)) for row in log]
     job.publication.write_arrow("training_log", pa.Table.from_pylist(rows, schemas.TABLES["training_log"].arrow()))
     job.count(workers=settings.workers, users=plan.users, warm_products=plan.warm, cold_products=plan.cold)

@@ -71,7 +71,7 @@ def with_splits(shop: Shop, split: np.ndarray) -> Shop:
 
 
 def tables(shop: Shop, shuffle: int = 1) -> dict[str, pa.Table]:
-    """The four tables that scoring reads, rows in random order."""
+    """The tables that scoring reads, rows in random order; the baseline bpr has the vectors of the model."""
     bought, rng = shop.purchases, np.random.default_rng(shuffle)
     users, nodes = bought.users, bought.users + bought.products
     number = np.arange(nodes)
@@ -89,6 +89,10 @@ def tables(shop: Shop, shuffle: int = 1) -> dict[str, pa.Table]:
         "embeddings": pa.table({
             "node": kept, "node_type": node_type[kept],
             "origin": np.array(["trained", "mapped"])[shop.origin[kept]],
+            "embedding": pa.array(list(shop.vectors[kept]), pa.list_(pa.float32())),
+        }),
+        "baseline_embeddings": pa.table({
+            "model": ["bpr"] * len(kept), "node": kept,
             "embedding": pa.array(list(shop.vectors[kept]), pa.list_(pa.float32())),
         }),
         "image_features": pa.table({

@@ -63,7 +63,7 @@ def test_metrics_can_be_recomputed_from_the_published_vectors(warehouse: Warehou
     metrics = (
         warehouse.read_arrow("metrics").to_pandas().set_index(["model", "setting", "candidates", "metric"])["value"]
     )
-    models = {"vasg", "random", "most_popular", "wboi", "visual_popular"}
+    models = {"vasg", "skipgram", "bpr", "vbpr", "random", "most_popular", "wboi", "visual_popular"}
     assert set(metrics.index.droplevel("metric")) == {
         (m, s, c) for m in models for s in ("warm", "cold") for c in ("all", "setting")
     }

@@ -111,10 +111,14 @@ def test_metrics_can_be_recomputed_from_the_published_tables(scored: Warehouse) 
 
 def test_all_models_are_measured_in_both_settings_and_candidate_sets(scored: Warehouse) -> None:
     found = {(r["model"], r["setting"], r["candidates"]) for r in read(scored, "metrics")}
-    models = ("vasg", "random", "most_popular", "wboi", "visual_popular")
+    models = ("vasg", "bpr", "random", "most_popular", "wboi", "visual_popular")
     assert found == {(m, s, c) for m in models for s in ("warm", "cold") for c in ("all", "setting")}
     popular = [r for r in read(scored, "metrics") if (r["model"], r["setting"]) == ("most_popular", "cold")]
     auc = {r["candidates"]: r["value"] for r in popular if r["metric"] == "auc"}
+    values: dict[str, list[float]] = {"vasg": [], "bpr": []}
+    for row in read(scored, "metrics"):
+        values.get(row["model"], []).append(row["value"])
+    assert values["bpr"] == values["vasg"]  # the same vectors under another name
     assert auc["setting"] == 0.5  # nobody bought any of them: all tie
     assert auc["all"] < 0.2
 
@@ -200,7 +204,7 @@ def test_no_pictures_at_all(given: Shop, run_job: Run, tmp_path: Path) -> None:
     blind = replace(given, has_feature=np.zeros(32, bool))
     code, warehouse = run_score(run_job, tmp_path, tables(blind))
     assert code == 0
-    assert {r["model"] for r in read(warehouse, "metrics")} == {"vasg", "random", "most_popular"}
+    assert {r["model"] for r in read(warehouse, "metrics")} == {"vasg", "bpr", "random", "most_popular"}
     assert "left out" in warehouse.catalog()["stages"]["score"]["counts"]["baselines_without_pictures"]
 
 

@@ -154,7 +154,7 @@ def test_a_stage_without_its_inputs_is_not_up_to_date_and_has_no_fingerprint(tmp
 
 def test_only_scoring_depends_on_the_day(done: tuple[dict[str, Any], Warehouse]) -> None:
     _, warehouse = done
-    for name in ("nodes", "interactions", "image_features", "embeddings"):
+    for name in ("nodes", "interactions", "image_features", "embeddings", "baseline_embeddings", "baseline_embeddings"):
         with warehouse.publication("x", "run", "") as publication:
             publication.write_arrow(name, rows(name, 1))
             publication.commit("", {})

@@ -11,8 +11,8 @@ from training_shop import COLD, USERS, WARM, config, plan
 from vasg.tables import Warehouse
 from vasg.training.blend import Blend, choose
 from vasg.training.plan import Plan, _interactions, _validation_sample
+from vasg.training.publish import published
 from vasg.training.sharded import ShardedRows
-from vasg.training.worker import published
 from vasg.training.workers import Workers
 
 TASTE = np.eye(2)[np.arange(USERS) % 2]

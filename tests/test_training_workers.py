@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pyspark.sql import SparkSession
-from training_shop import COLD, USERS, WARM, config, embeddings, plan
+from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
 from vasg.errors import ConfigurationError, TryLater
 from vasg.training import model
@@ -60,9 +60,11 @@ def test_two_horovod_workers_give_the_model_of_one(
     two = plan(tmp_path / "two", config(workers=2))
     assert sorted(path.name for path in Path(two.output).iterdir()) == []
     result = launch(train, two, 2, launcher, lambda: spark, tmp_path / "progress.log")
-    assert capsys.readouterr().out.count("train: epoch 2/2") == 2  # alone and together, each told once
+    assert capsys.readouterr().out.count("train: skipgram: epoch 2/2") == 2  # alone and together, each told once
     assert len(list(Path(two.output).glob("part-*.parquet"))) == 2  # each worker wrote the rows it owns
     assert np.abs(embeddings(two) - expected).max() < TOLERANCE
+    for name, vectors in baselines(two).items():
+        assert np.abs(vectors - baselines(plan(tmp_path / "one", config()))[name]).max() < TOLERANCE, name
     assert [row[:3] for row in result] == [row[:3] for row in log]
     assert [row[3] for row in result] == pytest.approx([row[3] for row in log], rel=0.01, abs=0.01)
 

@@ -40,6 +40,8 @@ def plan(directory: Path, settings: Config) -> Plan:
     features = np.abs(generator.normal(size=(WARM + COLD, DIM_I)) * 0.1 + (np.arange(WARM + COLD) % 2)[:, None])
     arrays = {"features": features.astype(np.float16), "has_feature": np.arange(WARM + COLD) != 3}
     arrays["prior"] = generator.normal(size=(USERS + WARM + COLD, settings.train.dim)).astype(np.float32) * 0.1
+    user, product = np.meshgrid(np.arange(USERS), np.arange(WARM))
+    arrays["pairs"] = np.column_stack([user[(user - product) % 2 == 0], product[(user - product) % 2 == 0]])
     arrays["degree"] = np.full(USERS + WARM, 5)
     arrays["validation"] = np.array([[0, USERS], [1, USERS + 1], [2, USERS + 4]])
     arrays["candidates"] = USERS + np.arange(WARM)
@@ -48,9 +50,13 @@ def plan(directory: Path, settings: Config) -> Plan:
         np.save(directory / f"{name}.npy", array)
     paths = {name: str(directory / f"{name}.npy") for name in arrays}
     output, checkpoints = directory / "output", directory / "checkpoints"
-    for folder in (output, checkpoints):
+    baselines = directory / "baselines"
+    for folder in (output, checkpoints, baselines):
         folder.mkdir(exist_ok=True)
-    return Plan(settings, USERS, WARM, COLD, files, checkpoints=str(checkpoints), output=str(output), **paths)
+    return Plan(
+        settings, USERS, WARM, COLD, files, checkpoints=str(checkpoints), output=str(output),
+        baselines=str(baselines), evaluated=True, **paths,
+    )  # fmt: skip
 
 
 def embeddings(plan: Plan) -> np.ndarray:
@@ -58,3 +64,11 @@ def embeddings(plan: Plan) -> np.ndarray:
     table = pq.read_table(plan.output).sort_by("node")
     assert table["node"].to_pylist() == list(range(USERS + WARM + COLD))
     return np.stack(table["embedding"].to_numpy())
+
+
+def baselines(plan: Plan) -> dict[str, np.ndarray]:
+    """[nodes, d] what a training wrote for each baseline, by node."""
+    table = pq.read_table(plan.baselines).sort_by("node").to_pandas()
+    found = {name: np.stack(rows["embedding"].to_numpy()) for name, rows in table.groupby("model")}
+    assert set(found) == {"skipgram", "bpr", "vbpr"}
+    return found

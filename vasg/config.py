@@ -134,6 +134,11 @@ class Train:
     regularisation: Annotated[float, Field(ge=0.0)] = (
         0.1  # sampled: pulls the center to what its pictures say, each pair
     )
+    baselines: tuple[Literal["skipgram", "bpr", "vbpr"], ...] = (
+        "skipgram",
+        "bpr",
+        "vbpr",
+    )  # where there are test pairs
     checkpoint_seconds: Count = 60  # at most this often
     decoder: Decoder = Decoder()
     mapping: Mapping = Mapping()

@@ -104,9 +104,17 @@ _ALL = (
         ),
     ),
     Table(
+        "baseline_embeddings", "train", "Vectors of the baselines that learn; a score is an inner product here, too.",
+        (
+            _column("model", _STRING, "skipgram, bpr or vbpr"),
+            _column("node", _LONG, "the node"),
+            _column("embedding", pa.list_(_FLOAT), "the vector, one length for each model"),
+        ),
+    ),
+    Table(
         "training_log", "train", "What training measured, epoch by epoch.",
         (
-            _column("phase", _STRING, "skipgram (stage 1), mapping (stage 2) or blend (weights chosen on validation pairs)"),
+            _column("phase", _STRING, "skipgram, mapping, blend (weights chosen on validation pairs) or a baseline"),
             _column("epoch", _INT, "from 1"),
             _column("quantity", _STRING, "loss, decoder_loss, mean_cosine, effective_rank, ..."),
             _column("value", _DOUBLE, "its value"),

@@ -51,10 +51,11 @@ def stages(config: Config) -> list[Stage]:
         Stage("filter_users", ("reviews", "image_features"), ("nodes", "interactions"), ("split",)),
         Stage("generate_walks", ("nodes", "interactions"), ("walks",), ("walks",)),
         Stage(
-            "train", ("nodes", "interactions", "image_features", "walks"), ("embeddings", "training_log"), ("walks", "train")
+            "train", ("nodes", "interactions", "image_features", "walks"), ("embeddings", "baseline_embeddings", "training_log"),
+            ("walks", "train"),
         ),
         Stage(
-            "score", ("nodes", "interactions", "image_features", "embeddings"),
+            "score", ("nodes", "interactions", "image_features", "embeddings", "baseline_embeddings"),
             ("pair_ranks", "metrics", "recommendations", "uncovered"), ("score",),
         ),
     ]  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -119,6 +120,24 @@ def read_embeddings(warehouse: Warehouse, nodes: int) -> Embeddings:
             origin[node] = code.to_numpy()
     if vectors is None:
         raise DataError("table embeddings is empty; run train again")
+    return Embeddings(vectors, origin)
+
+
+def read_baseline(warehouse: Warehouse, model: str, nodes: int) -> Embeddings | None:
+    """The vectors of one model of the table baseline_embeddings; None when it has none there."""
+    wanted = pc.field("model") == model
+    table = ds.dataset([str(path) for path in warehouse.files("baseline_embeddings")]).to_table(filter=wanted)
+    if not len(table):
+        return None
+    schemas.check("baseline_embeddings", table.schema)
+    values = fixed_width(table["embedding"].combine_chunks(), "baseline_embeddings", "embedding")
+    node, vectors, origin = (
+        table["node"].to_numpy(),
+        np.zeros((nodes, values.shape[1]), np.float32),
+        np.full(nodes, -1, np.int8),
+    )
+    _check_batch(node, values, vectors, origin)
+    vectors[node], origin[node] = values, ORIGINS.index("trained")
     return Embeddings(vectors, origin)
 
 

@@ -67,6 +67,13 @@ def vasg(purchases: Purchases, embeddings: Embeddings, seed: int) -> Model:
     return Model("vasg", np.arange(purchases.users), users, columns)
 
 
+def learned(name: str, purchases: Purchases, vectors: Embeddings, users: NDArray[np.int64], seed: int) -> Model:
+    """A baseline that was trained, from its vectors."""
+    of_users, products = np.split(vectors.vectors, [purchases.users])
+    columns = catalogue(lambda chosen: products[chosen], vectors.origin[purchases.users :] >= 0, purchases.warm, seed)
+    return Model(name, users, of_users[users], columns)
+
+
 def random(purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model:
     """Seeded normal vectors: what scores without any information give."""
     dims = np.arange(_RANDOM_DIM)

@@ -16,7 +16,7 @@ from vasg.job import Job
 from vasg.replicated import replicate
 from vasg.scoring import leakage, models, pictures, recommendations, tasks
 from vasg.scoring.blocks import Settings
-from vasg.scoring.inputs import ORIGINS, Embeddings, Purchases, read_embeddings, read_purchases
+from vasg.scoring.inputs import ORIGINS, Embeddings, Purchases, read_baseline, read_embeddings, read_purchases
 from vasg.scoring.metrics import metrics
 from vasg.stages import run_date
 
@@ -70,6 +70,10 @@ def _baselines(
         yield models.random(purchases, users, seed)
     if "most_popular" in names:
         yield models.most_popular(purchases, users, seed)
+    for name in job.config.train.baselines:
+        vectors = read_baseline(job.warehouse, name, purchases.users + purchases.products)
+        if vectors is not None:
+            yield models.learned(name, purchases, vectors, users, seed)
     wanted = [name for name in _FROM_PICTURES if name in names]
     if wanted and not has_feature.any():
         job.count(baselines_without_pictures=f"{' and '.join(wanted)} left out")

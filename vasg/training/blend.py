@@ -54,29 +54,34 @@ class _Parts:
         return round(float((wins.sum(1) / (~self.known).sum(1).clamp(min=1)).mean()), 6)
 
 
-def choose(plan: Plan, rows: ShardedRows, mapping: Mapping) -> tuple[Blend, float]:
+def choose(plan: Plan, rows: ShardedRows, mapping: Mapping | None) -> tuple[Blend, float]:
     """The blend with the best AUC on a sample of validation pairs, and that AUC (0 without validation pairs).
 
-    The share of the mapping is the one that ranks best by looks alone, as for products that nobody bought. All workers
-    must call this together; each finds the same.
+    The share of the mapping is the one that ranks best by looks alone, as for products that nobody bought. Without a
+    ``mapping`` only the weight of popularity is chosen. All workers must call this together; each finds the same.
     """
     pairs = np.load(plan.validation)
     if plan.config.train.objective == "paper" or not len(pairs) or not plan.warm:
         return Blend(), 0.0
     parts = _parts(plan, rows, mapping, torch.from_numpy(pairs))
+    if mapping is None:
+        chosen = (Blend(0.0, 0.0, popularity) for popularity in _POPULARITY)
+        return max(((blend, parts.auc(blend)) for blend in chosen), key=lambda found: found[1])
     looks = (Blend(mapped, 1.0, popularity) for mapped, popularity in combinations(_MAPPED, _POPULARITY))
     mapped = max((parts.auc(blend), -blend.mapped) for blend in looks)[1] * -1
     blends = [Blend(mapped, picture, popularity) for picture, popularity in combinations(_PICTURE, _POPULARITY)]
     return max(((blend, parts.auc(blend)) for blend in blends), key=lambda found: found[1])
 
 
-def _parts(plan: Plan, rows: ShardedRows, mapping: Mapping, pairs: Tensor) -> _Parts:
+def _parts(plan: Plan, rows: ShardedRows, mapping: Mapping | None, pairs: Tensor) -> _Parts:
     candidates = torch.from_numpy(np.load(plan.candidates))
     users = torch.unique(pairs[:, 0])
     asked, place = torch.unique(torch.cat([pairs[:, 1], candidates]), return_inverse=True)
     fetched = rows.fetch(torch.cat([users, asked]).to(rows.device)).rows.cpu()
     user, trained = fetched[: len(users), :-1], fetched[len(users) :]
-    prior, mapped = looks(plan, mapping, asked.numpy() - plan.users, trained[:, :-1].numpy())
+    prior = mapped = trained[:, :-1].numpy()
+    if mapping is not None:
+        prior, mapped = looks(plan, mapping, asked.numpy() - plan.users, prior)
     taste = user[torch.searchsorted(users, pairs[:, 0].contiguous())]  # n x D
     return _Parts(
         taste @ trained[:, :-1].T, taste @ torch.from_numpy(prior).T, taste @ torch.from_numpy(mapped).T,

@@ -23,7 +23,11 @@ _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features
 _FITTED = 20_000  # products that the components are fitted on
 _BATCH = 1024  # triples
-_EPOCHS, _CHECKED, _PATIENCE = 40, 2, 3  # at most; epochs from one look at the validation pairs to the next; looks in vain
+_EPOCHS, _CHECKED, _PATIENCE = (
+    40,
+    2,
+    3,
+)  # at most; epochs from one look at the validation pairs to the next; looks in vain
 _UNCHECKED_EPOCHS = 10  # without validation pairs
 _LEARNING_RATE, _VISUAL_LEARNING_RATE = 0.05, 0.02
 _REGULARISATION = (0.003, 0.01, 0.03)  # the best on validation pairs is kept

@@ -27,17 +27,20 @@ class Vasg:
 
         sum over user centers of sg + sum over product centers of [ exp(-s1) sg + exp(-s2)/2 ||f - f'||^2 + (s1+s2)/2 ]
 
-    with s = log sigma^2 learned (Kendall, Gal and Cipolla 2018: the classification and the regression form).
+    with s = log sigma^2 learned (Kendall, Gal and Cipolla 2018: the classification and the regression form). Without
+    ``visual`` there is no decoder and no picture in it: the baseline skipgram.
     """
 
-    def __init__(self, plan: Plan, workers: Workers, features: Features, device: torch.device) -> None:
+    def __init__(
+        self, plan: Plan, workers: Workers, features: Features, device: torch.device, visual: bool = True
+    ) -> None:
         train, self.plan, self.workers, self.features, self.device = plan.config.train, plan, workers, features, device
         seed = plan.config.seed
         adam, scale = train.objective == "paper", _SCALE / train.dim**0.5
         self.rows = ShardedRows(workers, plan.users + plan.warm, train.dim, seed, scale, adam, device)
         if train.objective == "sampled":
             own = self.rows.own.cpu().numpy()
-            self.prior = torch.from_numpy(np.load(plan.prior, mmap_mode="r")[own]).to(device)
+            self.prior = torch.from_numpy(np.load(plan.prior, mmap_mode="r")[own] * np.float32(visual)).to(device)
             self.rows.embeddings.add_(self.prior)
             self.rows.values[:, -1] = self._popularity_bias()
         sizes = [train.dim, *train.decoder.hidden, features.dim]
@@ -48,6 +51,7 @@ class Vasg:
         self.log_var = nn.Parameter(start.to(device))
         parameters = [*self.decoder.parameters(), self.log_var]
         self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
+        self.visual = visual
         self.share = 1.0  # of the products of a batch that go through the decoder; follows the last batch
         self.figures = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
 
@@ -70,7 +74,7 @@ class Vasg:
         else:
             pull = self.rows.embeddings[rows] - self.prior[rows]
             gradient[:, :-1] += train.regularisation * pairs[:, None] * pull
-        if train.objective == "paper" or number % train.decoder.every == 0:
+        if self.visual and (train.objective == "paper" or number % train.decoder.every == 0):
             gradient[:, :-1] += self._decode(rows, pairs, number, sums.product_loss, sums.product_pairs)
         self.rows.update(rows, gradient, learning_rate)
         figures = [sums.user_loss, sums.user_pairs, sums.product_loss, sums.product_pairs]

@@ -31,12 +31,15 @@ class Plan:
     features: str  # .npy [W+C, I], by product
     has_feature: str  # .npy [W+C] bool
     degree: str  # .npy [U+W] train pairs of each node
+    pairs: str  # .npy [n, 2] user and product of each train pair
     prior: str  # .npy [U+W+C, D] embeddings by pictures alone
     validation: str  # .npy [n, 2] validation pairs (user, product) that the blend is chosen on
     candidates: str  # .npy [m] warm products they are ranked against
     known: str  # .npy [n, m] bool: candidates the user has bought
     checkpoints: str
     output: str  # version directory of the table embeddings
+    baselines: str  # that of baseline_embeddings
+    evaluated: bool  # whether there are test pairs
 
     @property
     def products(self) -> int:
@@ -44,7 +47,7 @@ class Plan:
         return self.warm + self.cold
 
 
-def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Path) -> Plan:
+def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Path, baselines: Path) -> Plan:
     """Collect a plan from the published tables; large arrays go to files under ``checkpoints/`` that all workers map."""
     directory = warehouse.root / "checkpoints" / fingerprint[:16]
     directory.mkdir(parents=True, exist_ok=True)
@@ -56,11 +59,9 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     features, has_feature = feature_matrix(warehouse, ids)
     pairs, split = _interactions(warehouse)
     train = pairs[split == "train"]
-    arrays = {"features": features, "has_feature": has_feature}
+    arrays = {"features": features, "has_feature": has_feature, "pairs": train - [0, users]}
     arrays["degree"] = np.bincount(train.ravel(), minlength=users + warm)
-    arrays["prior"] = visual_prior(
-        features, has_feature, train - [0, users], users, warm, config.train.dim, config.seed
-    )
+    arrays["prior"] = visual_prior(features, has_feature, arrays["pairs"], users, warm, config.train.dim, config.seed)
     arrays |= _validation_sample(pairs, pairs[split == "validation_warm"], users, warm, config.seed)
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", array, allow_pickle=False)
@@ -73,6 +74,8 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
         file_groups(warehouse, config),
         checkpoints=str(directory),
         output=str(output),
+        baselines=str(baselines),
+        evaluated=bool(np.isin(split, ["test_warm", "test_cold"]).any()),
         **paths,
     )
 

@@ -1,7 +1,8 @@
 """What pictures alone say about taste, in closed form: where every embedding starts, and what it is pulled towards.
 
-A picture's feature becomes x: its principal components and how much it belongs to each of several hundred clusters, which
-tell small neighbourhoods apart where components only tell directions, together whitened. x is modelled as the buyer's taste plus what else is in it, in each dimension independently:
+A picture's feature becomes x: its principal components, and how much it belongs to each of several hundred clusters,
+which tell small neighbourhoods apart where components only tell directions; together whitened. In each dimension of its
+own, x is modelled as the buyer's taste plus what else is in it:
 x = t + e with variances rho and 1 - rho (the two-covariance model of probabilistic linear discriminant analysis, Ioffe
 2006). The axes are those in which products of one buyer correlate most, rho is how much. A user of n purchases with the
 mean picture m then has the posterior mean t = n rho m / (n rho + 1 - rho), and log p(x | t) - log p(x) grows with
@@ -63,7 +64,9 @@ def _looks(features: NDArray[Any], has_feature: NDArray[np.bool_], fitted: NDArr
     state = seed % 2**32
     components = _Components(_unit(features[fitted].astype(np.float32)), _COMPONENTS, state)
     sample = components.of(_unit(features[fitted].astype(np.float32)))
-    clusters = MiniBatchKMeans(max(1, min(_CLUSTERS, len(fitted) // _MEMBERS)), n_init=1, batch_size=2048, random_state=state)
+    clusters = MiniBatchKMeans(
+        max(1, min(_CLUSTERS, len(fitted) // _MEMBERS)), n_init=1, batch_size=2048, random_state=state
+    )
     centers = _unit(clusters.fit(sample).cluster_centers_.astype(np.float32))
     joined = _Components(np.hstack([sample, _membership(sample, centers)]), _LOOKS, state)
     looks = np.zeros((len(features), joined.size), np.float32)

@@ -4,21 +4,17 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from vasg import schemas
 from vasg.errors import ConfigurationError
-from vasg.training import checkpoint, collapse
-from vasg.training.blend import Blend, choose, looks
+from vasg.training import baselines, checkpoint, collapse
+from vasg.training.blend import choose
 from vasg.training.features import Features
-from vasg.training.mapping import Mapping, cold_products
+from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
+from vasg.training.publish import write_embeddings, write_skipgram
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
 
@@ -34,13 +30,31 @@ def train(workers: Workers, plan: Plan) -> Log:
     torch.backends.cuda.matmul.allow_tf32 = True
     features = Features(plan.features, plan.has_feature, plan.warm, device)
     model = Vasg(plan, workers, features, device)
-    log = _skip_gram(plan, workers, model)
+    log = _skip_gram(plan, workers, model, "skipgram")
     mapping = Mapping(plan, workers, model.rows, model.decoder, features)
     log += _mapping(plan, workers, mapping)
     blend, auc = choose(plan, model.rows, mapping)
     chosen = asdict(blend) | {"validation_auc": auc}
     log += [("blend", 1, name, value) for name, value in chosen.items()]
-    _write_embeddings(plan, workers, model, mapping, blend)
+    write_embeddings(plan, workers, model, mapping, blend)
+    return log + _baselines(plan, workers, features)
+
+
+def _baselines(plan: Plan, workers: Workers, features: Features) -> Log:
+    """Train the baselines that learn; only an evaluation has a use for them."""
+    if not plan.evaluated:
+        return []
+    log = baselines.train_bpr(plan, workers)
+    if "skipgram" in plan.config.train.baselines:
+        alone = Vasg(plan, workers, features, features.device, visual=False)
+        log += _skip_gram(baselines.skip_gram_plan(plan), workers, alone, "skipgram_baseline")
+        blend, auc = choose(plan, alone.rows, None)
+        log += [
+            ("skipgram_baseline", 1, "popularity", blend.popularity),
+            ("skipgram_baseline", 1, "validation_auc", auc),
+        ]
+        write_skipgram(plan, workers, alone, blend)
+    workers.wait()
     return log
 
 
@@ -55,7 +69,7 @@ def choose_device(wanted: str, workers: Workers) -> torch.device:
     return torch.device("cuda", workers.local_index)
 
 
-def _skip_gram(plan: Plan, workers: Workers, model: Vasg) -> Log:
+def _skip_gram(plan: Plan, workers: Workers, model: Vasg, phase: str) -> Log:
     """Stage 1: all epochs, from the last checkpoint if there is one."""
     train, seed, directory = plan.config.train, plan.config.seed, Path(plan.checkpoints)
     per_epoch = steps_per_epoch(plan.groups)
@@ -68,7 +82,7 @@ def _skip_gram(plan: Plan, workers: Workers, model: Vasg) -> Log:
         model.restore(common["model"])
         done, log = common["done"], Log(tuple(row) for row in common["log"])
         workers.say(f"train: resumed from the checkpoint after step {done:,} of {total:,}")
-    progress = _Progress(total, done, workers)
+    progress = _Progress(phase, total, done, workers)
     last_saved = time.monotonic()
     for epoch in range(done // per_epoch, train.epochs):
         for batch in batches(plan.groups, workers.index, workers.size, seed, epoch, done - epoch * per_epoch):
@@ -80,7 +94,7 @@ def _skip_gram(plan: Plan, workers: Workers, model: Vasg) -> Log:
                 _save(directory, done, log, model, workers)
                 last_saved = time.monotonic()
         figures = model.take_figures() | collapse.figures(plan, model.rows)
-        log += [("skipgram", epoch + 1, name, value) for name, value in figures.items()]
+        log += [(phase, epoch + 1, name, value) for name, value in figures.items()]
         progress.epoch(epoch + 1, train.epochs, figures)
         _save(directory, done, log, model, workers)
     return log
@@ -117,67 +131,11 @@ def _mapping(plan: Plan, workers: Workers, mapping: Mapping) -> Log:
     return log
 
 
-def _write_embeddings(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping, blend: Blend) -> None:
-    """This worker's rows of the table: those it trained, and the cold products it maps."""
-    degree, train = np.load(plan.degree, mmap_mode="r"), plan.config.train
-    own = model.rows.own.cpu().numpy()
-    seen = degree[own] > 0  # a node without a train pair was never in a walk: it has no embedding
-    cold = cold_products(plan, workers, mapping.features, model.device)
-    trained, product = model.rows.values.cpu().numpy()[seen], own[seen] - plan.users
-    nothing = np.zeros((len(cold), train.dim), np.float32)
-    products = np.concatenate([product[product >= 0], cold.cpu().numpy()])
-    prior, mapped = looks(plan, mapping, products, np.concatenate([trained[product >= 0, :-1], nothing]))
-    share = 1.0 if train.objective == "paper" else blend.mapped
-    vectors = published(
-        train.objective, trained, product >= 0, (1 - share) * prior + share * mapped, mapping.cold_bias, blend
-    )
-    nodes = np.concatenate([own[seen], cold.cpu().numpy() + plan.users])
-    table = embeddings_table(nodes, plan.users, plan.users + plan.warm, vectors)
-    pq.write_table(
-        table, Path(plan.output) / f"part-{workers.index:05d}.parquet", compression="zstd", use_dictionary=False
-    )
-    workers.wait()
-
-
-def published(objective: str, trained: Any, is_product: Any, looks: Any, bias: float, blend: Blend) -> Any:
-    """[n + c, any] vectors whose inner product is the score.
-
-    ``trained`` [n, D + 1] are the rows of users and of w warm products, ``is_product`` [n]; ``looks`` [w + c, D] the
-    vectors by pictures of these products and of c cold ones. Objective "paper": embeddings of length 1, so that the
-    score is their cosine (section 4.2). Objective "sampled": the blend of picture and purchases, and the bias as one
-    more dimension that users meet with 1; cold products get ``bias``, that of the mean popularity of warm ones.
-    """
-    count = int(is_product.sum())
-    warm, cold = trained[:, :-1].copy(), looks[count:]
-    if objective == "paper":
-        vectors = np.concatenate([warm, cold])
-        return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    warm[is_product] = (1 - blend.picture) * warm[is_product] + blend.picture * looks[:count]
-    last = np.where(is_product, blend.popularity * trained[:, -1], 1.0)
-    biases = np.concatenate([last, np.full(len(cold), blend.popularity * bias)])
-    return np.column_stack([np.concatenate([warm, cold]), biases]).astype(np.float32)
-
-
-def embeddings_table(nodes: Any, users: int, trained: int, vectors: Any) -> pa.Table:
-    """Arrow table of vectors [n, D] of ``nodes`` [n]: users are below ``users``, trained nodes below ``trained``."""
-    offsets = pa.array(np.arange(0, vectors.size + 1, vectors.shape[1]), pa.int32())
-    values = pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1)))
-    columns = [
-        pa.array(nodes, pa.int64()),
-        pa.array(np.where(nodes < users, "user", "product")),
-        pa.array(np.where(nodes < trained, "trained", "mapped")),
-        values,
-    ]
-    return pa.table(columns, names=schemas.TABLES["embeddings"].arrow().names).cast(
-        schemas.TABLES["embeddings"].arrow()
-    )
-
-
 class _Progress:
     """Worker 0 tells, every few seconds, how far stage 1 is and how long it will take."""
 
-    def __init__(self, total: int, done: int, workers: Workers) -> None:
-        self.total, self.begin, self.workers = total, done, workers
+    def __init__(self, phase: str, total: int, done: int, workers: Workers) -> None:
+        self.phase, self.total, self.begin, self.workers = phase, total, done, workers
         self.started = self.last = time.monotonic()
         self.nodes = 0
 
@@ -188,9 +146,13 @@ class _Progress:
             self.last, elapsed = now, now - self.started
             left = elapsed / (done - self.begin) * (self.total - done)
             rate = self.nodes / elapsed
-            self.workers.say(f"train: step {done:,}/{self.total:,}, {rate:,.0f} walk nodes/s, {left:.0f} s left")
+            self.workers.say(
+                f"train: {self.phase}: step {done:,}/{self.total:,}, {rate:,.0f} walk nodes/s, {left:.0f} s left"
+            )
 
     def epoch(self, epoch: int, epochs: int, figures: dict[str, float]) -> None:
         shown = ("loss", "decoder_loss", "mean_cosine", "effective_rank", "popularity_correlation")
         text = ", ".join(f"{name} {figures[name]:.3f}" for name in shown)
-        self.workers.say(f"train: epoch {epoch}/{epochs} after {time.monotonic() - self.started:.0f} s: {text}")
+        self.workers.say(
+            f"train: {self.phase}: epoch {epoch}/{epochs} after {time.monotonic() - self.started:.0f} s: {text}"
+        )
