@@ -63,7 +63,18 @@ def test_metrics_can_be_recomputed_from_the_published_vectors(warehouse: Warehou
     metrics = (
         warehouse.read_arrow("metrics").to_pandas().set_index(["model", "setting", "candidates", "metric"])["value"]
     )
-    models = {"vasg", "skipgram", "bpr", "vbpr", "random", "most_popular", "wboi", "visual_popular"}
+    models = {
+        "vasg",
+        "skipgram",
+        "bpr",
+        "vbpr",
+        "random",
+        "most_popular",
+        "item_knn",
+        "wboi",
+        "visual_popular",
+        "image_knn",
+    }
     assert set(metrics.index.droplevel("metric")) == {
         (m, s, c) for m in models for s in ("warm", "cold") for c in ("all", "setting")
     }

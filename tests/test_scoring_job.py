@@ -111,7 +111,7 @@ def test_metrics_can_be_recomputed_from_the_published_tables(scored: Warehouse) 
 
 def test_all_models_are_measured_in_both_settings_and_candidate_sets(scored: Warehouse) -> None:
     found = {(r["model"], r["setting"], r["candidates"]) for r in read(scored, "metrics")}
-    models = ("vasg", "bpr", "random", "most_popular", "wboi", "visual_popular")
+    models = ("vasg", "bpr", "random", "most_popular", "item_knn", "wboi", "visual_popular", "image_knn")
     assert found == {(m, s, c) for m in models for s in ("warm", "cold") for c in ("all", "setting")}
     popular = [r for r in read(scored, "metrics") if (r["model"], r["setting"]) == ("most_popular", "cold")]
     auc = {r["candidates"]: r["value"] for r in popular if r["metric"] == "auc"}
@@ -204,7 +204,7 @@ def test_no_pictures_at_all(given: Shop, run_job: Run, tmp_path: Path) -> None:
     blind = replace(given, has_feature=np.zeros(32, bool))
     code, warehouse = run_score(run_job, tmp_path, tables(blind))
     assert code == 0
-    assert {r["model"] for r in read(warehouse, "metrics")} == {"vasg", "bpr", "random", "most_popular"}
+    assert {r["model"] for r in read(warehouse, "metrics")} == {"vasg", "bpr", "random", "most_popular", "item_knn"}
     assert "left out" in warehouse.catalog()["stages"]["score"]["counts"]["baselines_without_pictures"]
 
 

@@ -27,9 +27,10 @@ def run(shop: Shop, tile: int = 8, tile_rows: int = 4, block: int = 5, best: tup
     shared = {k: v for k, v in tasks.purchase_arrays(bought).items() if "ids" not in k}
     arrays = Arrays(
         user=np.arange(size), user_vectors=shop.vectors[:size],
-        vectors=columns.vectors, product=columns.product, column=columns.column, **shared,
+        vectors=columns.vectors, product=columns.product, column=columns.column,
+        row_starts=np.zeros(0, np.int64), **shared,
     )  # fmt: skip
-    how = Settings(bought.warm, columns.warm_tiles, best, tile, tile_rows)
+    how = Settings(bought.warm, columns.warm_tiles, best, tile=tile, rows=tile_rows)
     return [score_block(arrays, how, begin, min(size, begin + block)) for begin in range(0, size, block)]
 
 

@@ -150,9 +150,14 @@ class Score:
 
     top_k: Positive = 100
     metric_k: tuple[Positive, ...] = (10, 50, 100)
-    baselines: tuple[Literal["random", "most_popular", "wboi", "visual_popular"], ...] = (
-        "random", "most_popular", "wboi", "visual_popular",
-    )  # fmt: skip
+    baselines: tuple[Literal["random", "most_popular", "item_knn", "wboi", "visual_popular", "image_knn"], ...] = (
+        "random",
+        "most_popular",
+        "item_knn",
+        "wboi",
+        "visual_popular",
+        "image_knn",
+    )
     bootstrap: Positive = 1000  # resamples behind each confidence interval
     max_cold_share: Fraction = 0.5  # of a published list
 

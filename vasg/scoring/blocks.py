@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from vasg.scoring import kernel
 from vasg.scoring.models import TILE
+from vasg.scoring.scorers import InnerProduct, Nearest, Neighbours
 
 USERS = 256  # rows of a tile
 
@@ -30,6 +32,9 @@ class Arrays:
     known_starts: NDArray[np.int64]  # [U + 1]
     test: NDArray[np.int64]  # test products by user after user
     test_starts: NDArray[np.int64]  # [U + 1]
+    row_starts: NDArray[np.int64]  # [n + 1], see Model; empty for the inner product
+    bought: NDArray[np.int64]  # products of the train purchases by user after user
+    bought_starts: NDArray[np.int64]  # [U + 1]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Settings:
     warm: int  # W
     warm_tiles: int
     best: tuple[int, int] = (0, 0)
+    by_neighbours: bool = False  # item_knn
     tile: int = TILE
     rows: int = USERS
 
@@ -64,9 +70,10 @@ class Best:
 
 @dataclass(frozen=True)
 class _Block:
-    """The users of a block, padded with zero vectors to whole tiles, with their known products and their test pairs."""
+    """The users of a block, padded with users of zeros to whole tiles, with their known products and their test pairs."""
 
-    vectors: NDArray[np.float32]  # [rows, d]
+    rows: int
+    scorer: InnerProduct | Nearest | Neighbours
     known: NDArray[np.int64]  # columns, ascending within each row
     cursor: NDArray[np.int64]  # [rows] first known column not masked yet
     last: NDArray[np.int64]  # [rows] where a row's known columns end
@@ -77,12 +84,12 @@ class _Block:
 def score_block(arrays: Arrays, settings: Settings, begin: int, end: int) -> tuple[Ranks, Best]:
     """Score the users at positions [begin, end) of the model. Run it on one BLAS thread."""
     user = np.asarray(arrays.user[begin:end])
-    vectors = np.zeros((-(-len(user) // settings.rows) * settings.rows, arrays.user_vectors.shape[1]), np.float32)
-    vectors[: len(user)] = arrays.user_vectors[begin:end]
-    known, starts = _known_columns(arrays, user, len(vectors))
+    rows = -(-len(user) // settings.rows) * settings.rows
+    scorer = _scorer(arrays, settings, begin, end, rows)
+    known, starts = _known_columns(arrays, user, rows)
     test_row, test_product = _rows_of(user, arrays.test, arrays.test_starts)
-    own = _own_scores(arrays, settings, vectors, test_row, test_product)
-    block = _Block(vectors, known, starts[:-1].copy(), starts[1:], test_row, own)
+    own = _own_scores(arrays, settings, scorer, rows, test_row, test_product)
+    block = _Block(rows, scorer, known, starts[:-1].copy(), starts[1:], test_row, own)
 
     above, tied = np.zeros((2, 2, len(own)), np.int64)
     warm, cold = (
@@ -100,6 +107,25 @@ def score_block(arrays: Arrays, settings: Settings, begin: int, end: int) -> tup
     )
 
 
+def _scorer(arrays: Arrays, settings: Settings, begin: int, end: int, rows: int) -> InnerProduct | Nearest | Neighbours:
+    """What scores the users at positions [begin, end), as ``rows`` rows."""
+    if settings.by_neighbours:
+        column = np.asarray(arrays.column[arrays.bought])
+        weight = (1 / np.sqrt(np.bincount(column)[column])).astype(np.float32)
+        shape = (len(arrays.bought_starts) - 1, len(arrays.product))
+        return Neighbours(
+            csr_array((weight, column, np.asarray(arrays.bought_starts)), shape), arrays.user[begin:end], rows
+        )
+    if len(arrays.row_starts):
+        starts = np.asarray(arrays.row_starts[begin : end + 1])
+        looks = np.asarray(arrays.user_vectors[starts[0] : starts[-1]], np.float32)
+        starts = np.pad(starts - starts[0], (0, rows - (end - begin)), mode="edge")
+        return Nearest(looks, starts, arrays.vectors, settings.rows)
+    users = np.zeros((rows, arrays.user_vectors.shape[1]), np.float32)
+    users[: end - begin] = arrays.user_vectors[begin:end]
+    return InnerProduct(users, arrays.vectors)
+
+
 def _score_tiles(
     arrays: Arrays,
     settings: Settings,
@@ -110,7 +136,7 @@ def _score_tiles(
     tied: NDArray[np.int64],
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Add to the counts of the test pairs from these tiles; returns scores and columns [rows, k] of the best."""
-    rows, pairs = len(block.vectors), np.arange(0, len(block.vectors) + 1, settings.rows)
+    rows, pairs = block.rows, np.arange(0, block.rows + 1, settings.rows)
     pairs = np.searchsorted(block.test_row, pairs)  # where the test pairs of each tile begin
     limit, filled = np.full(rows, -np.inf, np.float32), np.zeros(rows, np.int64)
     values = np.empty((rows, 2 * (k + kernel.STRIDE) if k else 0), np.float32)
@@ -119,10 +145,10 @@ def _score_tiles(
     for first in (number * settings.tile for number in tiles):
         products = slice(first, first + settings.tile)
         width = int((arrays.product[products] >= 0).sum())
-        vectors = np.asarray(arrays.vectors[products], np.float32)  # [tile, d]
+        prepared = block.scorer.prepare(products)
         for number, row in enumerate(range(0, rows, settings.rows)):
             users, mine = slice(row, row + settings.rows), slice(pairs[number], pairs[number + 1])
-            np.matmul(block.vectors[users], vectors.T, out=scores)
+            block.scorer.fill(users, prepared, scores)
             kernel.mask(scores, first, block.known, block.cursor[users], block.last[users])
             kernel.count(scores, width, block.test_row[mine] - row, block.own[mine], above[mine], tied[mine])
             if k:
@@ -151,18 +177,19 @@ def _known_columns(arrays: Arrays, user: NDArray[np.int64], padded: int) -> tupl
 
 
 def _own_scores(
-    arrays: Arrays, settings: Settings, vectors: NDArray[np.float32], row: NDArray[np.int64], product: NDArray[np.int64]
-) -> NDArray[np.float32]:
+    arrays: Arrays, settings: Settings, scorer: InnerProduct | Nearest | Neighbours, rows: int, row: NDArray[np.int64],
+    product: NDArray[np.int64],
+) -> NDArray[np.float32]:  # fmt: skip
     """Score of each test pair by the same tile product as its competitors' (so that equals tie); -inf without a vector."""
     own = np.full(len(row), -np.inf, np.float32)
     column = arrays.column[product]
-    for begin in range(0, len(vectors), settings.rows):
+    scores = np.empty((settings.rows, settings.tile), np.float32)
+    for begin in range(0, rows, settings.rows):
         pairs = np.flatnonzero((row >= begin) & (row < begin + settings.rows) & (column >= 0))
         for at in range(0, len(pairs), settings.tile):
             part = pairs[at : at + settings.tile]
-            block = np.zeros((settings.tile, vectors.shape[1]), np.float32)
-            block[: len(part)] = arrays.vectors[column[part]]
-            scores = vectors[begin : begin + settings.rows] @ block.T
+            tile = np.pad(column[part], (0, settings.tile - len(part)), mode="edge")
+            scorer.fill(slice(begin, begin + settings.rows), scorer.prepare(tile), scores)
             own[part] = scores[row[part] - begin, np.arange(len(part))]
     return own
 

@@ -1,4 +1,7 @@
-"""Every model as vectors: the score of a product for a user is the inner product of their two rows."""
+"""Every model as vectors: the score of a product for a user is the inner product of their two rows.
+
+Two baselines are not (see ``vasg.scoring.scorers``): image_knn, the best of several products, and item_knn.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +41,8 @@ class Model:
     user: NDArray[np.int64]  # [n] numbers of the users, ascending
     user_vectors: NDArray[np.float32]  # [n, d]
     catalogue: Catalogue
+    row_starts: NDArray[np.int64] | None = None  # [n + 1]: a user has several rows of user_vectors, the best one counts
+    by_neighbours: bool = False  # item_knn: scores come from co-purchases, vectors have no part in it
 
 
 def catalogue(rows: Rows, has_vector: NDArray[np.bool_], warm: int, seed: int, tile: int = TILE) -> Catalogue:
@@ -93,6 +98,17 @@ def most_popular(purchases: Purchases, users: NDArray[np.int64], seed: int) -> M
     sold = train_purchases(purchases).astype(np.float32)
     columns = catalogue(lambda chosen: sold[chosen, None], np.ones(purchases.products, np.bool_), purchases.warm, seed)
     return Model("most_popular", users, np.ones((len(users), 1), np.float32), columns)
+
+
+def item_knn(purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model:
+    """Sum of the cosines between the buyers of a product and the buyers of each train product of the user."""
+    columns = catalogue(
+        lambda chosen: np.zeros((len(chosen), 1), np.float32),
+        np.ones(purchases.products, np.bool_),
+        purchases.warm,
+        seed,
+    )
+    return Model("item_knn", users, np.zeros((len(users), 1), np.float32), columns, by_neighbours=True)
 
 
 def train_purchases(purchases: Purchases) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
-"""The two baselines that look at pictures only, without learning: wboi and visual_popular.
+"""The baselines that look at pictures, without learning: wboi, visual_popular and image_knn.
 
-Both have the same products: the image feature, normalised to length 1, and log(1 + train purchases) as one more dimension.
+The first two have the same products: the image feature, normalised to length 1, and log(1 + train purchases) as one more
+dimension.
 They differ in the users: wboi gives that dimension no weight, visual_popular the weight that does best on validation pairs.
 """
 
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 
 from vasg.randomness import hash64
 from vasg.scoring.inputs import Purchases
@@ -18,6 +20,8 @@ POPULARITY_WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 DEFAULT_POPULARITY_WEIGHT = 0.03  # where there are no validation pairs to choose by
 _SAMPLE = 4096  # validation pairs, and candidate products, that the choice looks at
 _CHUNK_BYTES = 64 << 20
+_COMPONENTS = 128  # of the features, for image_knn
+_FITTED = 20_000  # products that they are fitted on
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,28 @@ def visual_popular(
     """Mean normalised feature of the user's train products, plus weighted log popularity of the product."""
     vectors = np.pad(_profiles(pictures, purchases, users), ((0, 0), (0, 1)), constant_values=popularity_weight)
     return Model("visual_popular", users, vectors, columns)
+
+
+def image_knn(pictures: Pictures, purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model:
+    """Cosine between a product's picture and the nearest of the user's train products, by their principal components.
+
+    Centred on the mean picture of warm products: without that, all pictures look alike.
+    """
+    fitted = np.flatnonzero(pictures.has_feature[: purchases.warm])
+    fitted = fitted[:: max(1, -(-len(fitted) // _FITTED))]
+    size = min(_COMPONENTS, pictures.features.shape[1], len(fitted))
+    pca = PCA(size, random_state=seed % 2**32).fit(pictures.rows(fitted)[:, :-1].astype(np.float32))
+
+    def looks(products: NDArray[np.int64]) -> NDArray[np.float32]:
+        if not len(products):
+            return np.zeros((0, size), np.float32)
+        found = pca.transform(pictures.rows(products)[:, :-1].astype(np.float32))
+        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+
+    columns = catalogue(looks, pictures.has_feature, purchases.warm, seed)
+    seen = purchases.of("train") & pictures.has_feature[purchases.product] & np.isin(purchases.user, users)
+    starts = np.concatenate(([0], np.cumsum(np.bincount(purchases.user[seen], minlength=purchases.users)[users])))
+    return Model("image_knn", users, looks(purchases.product[seen]), columns, starts.astype(np.int64))
 
 
 def choose_popularity_weight(pictures: Pictures, purchases: Purchases, seed: int) -> float:

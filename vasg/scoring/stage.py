@@ -20,7 +20,7 @@ from vasg.scoring.inputs import ORIGINS, Embeddings, Purchases, read_baseline, r
 from vasg.scoring.metrics import metrics
 from vasg.stages import run_date
 
-_FROM_PICTURES = ("wboi", "visual_popular")
+_FROM_PICTURES = ("wboi", "visual_popular", "image_knn")
 
 
 def score(job: Job) -> None:
@@ -43,7 +43,7 @@ def score(job: Job) -> None:
         settings = Settings(purchases.warm, published.catalogue.warm_tiles, (config.top_k, cold))
         parts = tasks.run(job.spark, published, shared, settings, ranks_to, lists)
         for model in _baselines(job, purchases, features, has_feature):
-            settings = Settings(purchases.warm, model.catalogue.warm_tiles)
+            settings = Settings(purchases.warm, model.catalogue.warm_tiles, by_neighbours=model.by_neighbours)
             tasks.run(job.spark, model, shared, settings, ranks_to)
 
     lengths = recommendations.list_lengths(purchases, embeddings, config.top_k, cold)
@@ -70,6 +70,8 @@ def _baselines(
         yield models.random(purchases, users, seed)
     if "most_popular" in names:
         yield models.most_popular(purchases, users, seed)
+    if "item_knn" in names:
+        yield models.item_knn(purchases, users, seed)
     for name in job.config.train.baselines:
         vectors = read_baseline(job.warehouse, name, purchases.users + purchases.products)
         if vectors is not None:
@@ -86,6 +88,8 @@ def _baselines(
             weight = pictures.choose_popularity_weight(looks, purchases, seed)
             job.count(visual_popular_weight=weight)
             yield pictures.visual_popular(looks, purchases, users, columns, weight)
+        if "image_knn" in wanted:
+            yield pictures.image_knn(looks, purchases, users, seed)
 
 
 def _read_pair_ranks(directory: Path) -> pa.Table:

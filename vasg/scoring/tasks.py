@@ -45,11 +45,22 @@ def block_size(users: int) -> int:
 
 def purchase_arrays(purchases: Purchases) -> dict[str, NDArray[Any]]:
     """The arrays that all models share, under the names that the tasks know them by."""
-    test = purchases.of("test_warm", "test_cold")
+    test, train = purchases.of("test_warm", "test_cold"), purchases.of("train")
     return {
+        "bought": purchases.product[train], "bought_starts": purchases.row_starts(train),
         "known": purchases.product, "known_starts": purchases.row_starts(),
         "test": purchases.product[test], "test_starts": purchases.row_starts(test),
     } | _packed("user_ids", purchases.user_ids) | _packed("product_ids", purchases.product_ids)  # fmt: skip
+
+
+def model_arrays(model: Model) -> dict[str, NDArray[Any]]:
+    """The arrays of one model, under the names that the tasks know them by."""
+    columns = model.catalogue
+    return {
+        "user": model.user, "user_vectors": model.user_vectors,
+        "row_starts": model.row_starts if model.row_starts is not None else np.zeros(0, np.int64),
+        "vectors": columns.vectors, "product": columns.product, "column": columns.column,
+    }  # fmt: skip
 
 
 def run(
@@ -61,12 +72,7 @@ def run(
     ``shared`` holds ``purchase_arrays``. Returns the parts of the recommendations. Blocks have ``size`` users; whatever
     it is, the same rows come out.
     """
-    columns = model.catalogue
-    arrays: dict[str, NDArray[Any]] = {
-        "user": model.user, "user_vectors": model.user_vectors,
-        "vectors": columns.vectors, "product": columns.product, "column": columns.column,
-        "covered": lists.covered if lists else np.zeros(0, np.bool_),
-    }  # fmt: skip
+    arrays = model_arrays(model) | {"covered": lists.covered if lists else np.zeros(0, np.bool_)}
     users, name = len(model.user), model.name
     size = size or block_size(users)
     blocks = -(-users // size)
