@@ -55,6 +55,7 @@ def test_metrics_by_hand() -> None:
     found = {(row["model"], row["metric"]): row for row in table.to_pylist()}
     expected = {
         ("vasg", "auc"): (1 + 0.55 + 0.1) / 3,
+        ("random", "auc_lead"): (1 + 0.55 + 0.1) / 3 - (0.5 + 0.5 + 0.0) / 3,
         ("vasg", "auc_strict"): (1 + 0.5 + 0.1) / 3,
         ("vasg", "recall@5"): (1 + 0.5 + 0) / 3,
         ("vasg", "ndcg@5"): (1 + 0.5 / np.log2(6) + 0) / 3,
@@ -66,7 +67,7 @@ def test_metrics_by_hand() -> None:
         assert found[key]["value"] == pytest.approx(value), key
         assert found[key]["ci_low"] <= value <= found[key]["ci_high"]
     assert {row["n"] for row in found.values()} == {3}
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 def test_no_test_pairs_give_an_empty_table() -> None:

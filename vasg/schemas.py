@@ -140,7 +140,7 @@ _ALL = (
             _column("model", _STRING, "vasg or a baseline"),
             _column("setting", _STRING, "warm or cold"),
             _column("candidates", _STRING, "all or setting"),
-            _column("metric", _STRING, "auc, auc_strict, recall@K, ndcg@K, hit_rate@K"),
+            _column("metric", _STRING, "auc, auc_strict, recall@K, ndcg@K, hit_rate@K; auc_lead (of vasg over this model)"),
             _column("value", _DOUBLE, "mean over test pairs"),
             _column("ci_low", _DOUBLE, "lower end of the 95 % bootstrap interval"),
             _column("ci_high", _DOUBLE, "upper end"),

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from vasg import schemas
 from vasg.scoring.bootstrap import intervals
 
+_PUBLISHED = "vasg"  # the model behind the recommendations
+
 
 def metrics(pair_ranks: pa.Table, ks: tuple[int, ...], resamples: int, seed: int, run_id: str) -> pa.Table:
     """The table metrics. All models have the same pairs; pairs without a candidate count in no mean.
 
-    Intervals come from resampling users, for cold products users and products: few products stand behind many pairs.
+    A baseline's auc_lead is how far the published model's AUC is above its own. Intervals come from resampling users,
+    for cold products users and products: few products stand behind many pairs.
     """
     rows: list[tuple[Any, ...]] = []
     for setting in ("warm", "cold"):
@@ -37,31 +40,28 @@ def _group(
     """Rows of one setting and candidate set; all models are resampled together."""
     models = sorted(pc.unique(chosen["model"]).to_pylist())
     user = product = np.zeros(0, np.int64)
-    pair_columns, user_columns = [], []
+    pair_columns: dict[tuple[str, str], NDArray[np.float64]] = {}
+    user_columns: dict[tuple[str, str], NDArray[np.float64]] = {}
     for model in models:
         ranks = chosen.filter(pc.field("model") == model).sort_by([("user", "ascending"), ("product", "ascending")])
         keys = ranks["user"].to_numpy(), ranks["product"].to_numpy()
         assert not len(user) or (np.array_equal(user, keys[0]) and np.array_equal(product, keys[1]))
         user, product = keys
         above, tied, count = (ranks[name].to_numpy() for name in ("above", "tied", "candidate_count"))
-        hit = [recall(above, tied, k) for k in ks]
-        pair_columns += [*auc(above, tied, count), *hit, *(ndcg(above, tied, k) for k in ks)]
-        user_columns += [hit_rate(user, values) for values in hit]
-    values, user_values = np.stack(pair_columns, axis=1), np.stack(user_columns, axis=1)
+        pair_columns[model, "auc"], pair_columns[model, "auc_strict"] = auc(above, tied, count)
+        for k in ks:
+            hit = recall(above, tied, k)
+            pair_columns[model, f"recall@{k}"], pair_columns[model, f"ndcg@{k}"] = hit, ndcg(above, tied, k)
+            user_columns[model, f"hit_rate@{k}"] = hit_rate(user, hit)
+    for baseline in (model for model in models if model != _PUBLISHED and _PUBLISHED in models):
+        lead = pair_columns[_PUBLISHED, "auc"] - pair_columns[baseline, "auc"]
+        pair_columns[baseline, "auc_lead"] = lead  # paired: what makes a pair hard is hard for both
+    values, user_values = (np.stack([*columns.values()], axis=1) for columns in (pair_columns, user_columns))
     low, high = intervals(values, user_values, user, product, setting == "cold", resamples, seed)
     mean = np.concatenate((values.mean(axis=0), user_values.mean(axis=0)))
-    names = [
-        (model, metric)
-        for metrics_of in (
-            ["auc", "auc_strict", *(f"recall@{k}" for k in ks), *(f"ndcg@{k}" for k in ks)],
-            [f"hit_rate@{k}" for k in ks],
-        )
-        for model in models
-        for metric in metrics_of
-    ]
     return [
         (model, setting, candidates, metric, float(mean[i]), float(low[i]), float(high[i]), len(user))
-        for i, (model, metric) in enumerate(names)
+        for i, (model, metric) in enumerate([*pair_columns, *user_columns])
     ]
 
 
