@@ -23,7 +23,7 @@ demo: setup  ## the whole pipeline on generated data, with a results table, in r
 	$(BIN)/vasg run --config runs/demo-data/config.toml --root runs/demo --set train.workers=2
 	$(BIN)/python -m vasg.demo.report --root runs/demo --data runs/demo-data
 
-bench: setup  ## time the stages beside other implementations; writes benchmarks/results.json
+bench: setup  ## time the stages beside other implementations, at the size of Women; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks
 
 package: setup  ## dist/: the wheel, vasg.zip for --py-files, and a tar of jobs/ and spark_conf/

@@ -1,0 +1,1 @@
+"""Times the stages beside other implementations: ``make bench``."""
