@@ -26,6 +26,7 @@ class Stage:
     writes: tuple[str, ...]
     sections: tuple[str, ...]
     outside: tuple[str, ...] = ()
+    draws: bool = True  # random numbers, so that the seed decides, too
 
 
 def stages(config: Config) -> list[Stage]:
@@ -34,7 +35,7 @@ def stages(config: Config) -> list[Stage]:
     preprocess = Stage(
         "preprocess_reviews", (), ("reviews", "rejects") + (("image_features",) if from_file else ()),
         ("reviews",) + (("features",) if from_file else ()),
-        ("reviews.path", "reviews.metadata") + (("features.path",) if from_file else ()),
+        ("reviews.path", "reviews.metadata") + (("features.path",) if from_file else ()), draws=False,
     )  # fmt: skip
     extract = Stage(
         "extract_features",
@@ -42,6 +43,7 @@ def stages(config: Config) -> list[Stage]:
         ("image_features", "rejected_pictures"),
         ("features",),
         ("features.path", "features.weights"),
+        draws=False,
     )
     if config.features.source == "none":
         return [preprocess]  # every stage after it needs pictures
@@ -84,7 +86,7 @@ def fingerprint(stage: Stage, config: Config, warehouse: Warehouse) -> str:
     values = to_dict(config)
     decisive = {
         "code": _code_version(),
-        "seed": config.seed,
+        "seed": config.seed if stage.draws else None,
         "sections": {name: values[name] for name in stage.sections},
         "tables": {table: warehouse.digest(table) for table in stage.reads},
         "outside": {name: _outside(_lookup(values, name)) for name in stage.outside},
