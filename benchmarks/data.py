@@ -33,6 +33,13 @@ class Shop:
         """W."""
         return int(self.product.max()) + 1
 
+    def graph(self) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+        """The network as compressed rows: where each node's neighbours begin [U + W + 1], and the neighbours."""
+        ends = np.concatenate([self.user, self.product + self.users])
+        others = np.concatenate([self.product + self.users, self.user])
+        starts = np.concatenate(([0], np.cumsum(np.bincount(ends, minlength=self.users + self.products))))
+        return starts.astype(np.uint32), others[np.argsort(ends, kind="stable")].astype(np.int32)
+
     @property
     def edges(self) -> Path:
         """Tab-separated edges, products numbered after users."""

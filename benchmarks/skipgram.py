@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from benchmarks import measure
 from benchmarks.data import Shop
-from benchmarks.walks import LENGTH
+from benchmarks.walks import LENGTH, PER_NODE
 from vasg.config import Config, from_dict
+from vasg.randomness import stream_key
 from vasg.training.features import Features
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
 from vasg.training.walk_reader import FileGroup, steps_per_epoch
 from vasg.training.worker import _skip_gram, choose_device
 from vasg.training.workers import Workers, launch
+from vasg.walks import kernel, layout
 
 _WALKS = 200_000  # of the shop's walks: enough for a rate
 _LANES, _RADIUS = 4, 3
@@ -40,16 +42,10 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
 
 
 def sample(shop: Shop) -> Any:
-    """[_WALKS, LENGTH] walks over the shop's pairs, in random order."""
-    generator, nodes = np.random.default_rng(0), shop.users + shop.products
-    ends = np.concatenate([shop.user, shop.product + shop.users])
-    others = np.concatenate([shop.product + shop.users, shop.user])[np.argsort(ends, kind="stable")]
-    starts = np.concatenate(([0], np.cumsum(np.bincount(ends, minlength=nodes))))
-    walks = np.empty((_WALKS, LENGTH), np.int32)
-    walks[:, 0] = generator.integers(0, nodes, _WALKS)
-    for t in range(1, LENGTH):
-        at = walks[:, t - 1]
-        walks[:, t] = others[starts[at] + (generator.random(_WALKS) * np.diff(starts)[at]).astype(np.int64)]
+    """[_WALKS, LENGTH] of the shop's walks, in random order."""
+    every = np.random.default_rng(0).permutation((shop.users + shop.products) * PER_NODE)
+    walks = np.empty((min(_WALKS, len(every)), LENGTH), np.int32)
+    kernel.walk(*shop.graph(), None, None, every[:_WALKS], PER_NODE, stream_key(0, "walk_step"), walks)
     return walks
 
 
@@ -60,8 +56,6 @@ def ours(shop: Shop, walks: Any, directory: Path) -> float:
 
 def _train(workers: Workers, plan: Plan) -> float:
     device = choose_device("cpu", workers)
-    import torch
-
     torch.set_num_threads(1)
     model = Vasg(plan, workers, Features(plan.features, plan.has_feature, plan.warm, device), device, visual=False)
     workers.wait()
@@ -76,9 +70,8 @@ def plan(shop: Shop, walks: Any, directory: Path) -> Plan:
     files, rows = [], len(walks) // _LANES
     for lane in range(_LANES):
         part = walks[lane * rows : (lane + 1) * rows]
-        column = pa.ListArray.from_arrays(pa.array(np.arange(0, part.size + 1, LENGTH, np.int32)), part.reshape(-1))
         files.append(str(directory / f"walks-{lane}.parquet"))
-        pq.write_table(pa.table({"walk_id": np.arange(rows), "walk": column}), files[-1], row_group_size=rows // 4)
+        pq.write_table(layout.table(np.arange(rows), part), files[-1], row_group_size=rows // 4)
     group = FileGroup(tuple(files), tuple([max(1, len(walks) // 4 // settings.train.batch_walks)] * 4))
     assert steps_per_epoch([group])
     nodes = shop.users + shop.products

@@ -38,10 +38,7 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
 def inner_loop(shop: Shop) -> float:
     """Seconds of all walks on one thread, in pieces of the size of a task's row group."""
     nodes = shop.users + shop.products
-    ends = np.concatenate([shop.user, shop.product + shop.users])
-    others = np.concatenate([shop.product + shop.users, shop.user])
-    indptr = np.concatenate(([0], np.cumsum(np.bincount(ends, minlength=nodes)))).astype(np.uint32)
-    indices = others[np.argsort(ends, kind="stable")].astype(np.int32)
+    indptr, indices = shop.graph()
     stream, out = stream_key(0, "walk_step"), np.empty((16_384, LENGTH), np.int32)
     kernel.walk(indptr, indices, None, None, np.arange(64), PER_NODE, stream, out[:64])  # compiled
     started = time.perf_counter()

@@ -11,7 +11,7 @@ import tomllib
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -27,6 +27,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
+Baseline = Literal["random", "most_popular", "item_knn", "wboi", "visual_popular", "image_knn"]
+LearnedBaseline = Literal["skipgram", "bpr", "vbpr"]
 
 
 def _odd(value: int) -> int:
@@ -131,14 +133,9 @@ class Train:
     learning_rate: PositiveFloat = 0.1  # of row-wise Adagrad (sampled) or Adam (paper: 1e-3)
     negatives: Positive = 8  # sampled: negative nodes of each type, drawn for each walk and shared by its pairs
     negative_weight: PositiveFloat = 5.0  # sampled: the negatives weigh as much as this many a pair
-    regularisation: Annotated[float, Field(ge=0.0)] = (
-        0.1  # sampled: pulls the center to what its pictures say, each pair
-    )
-    baselines: tuple[Literal["skipgram", "bpr", "vbpr"], ...] = (
-        "skipgram",
-        "bpr",
-        "vbpr",
-    )  # where there are test pairs
+    # sampled: L2 that pulls the center to what pictures say of it, for each pair
+    regularisation: Annotated[float, Field(ge=0.0)] = 0.1
+    baselines: tuple[LearnedBaseline, ...] = get_args(LearnedBaseline)  # where there are test pairs
     checkpoint_seconds: Count = 60  # at most this often
     decoder: Decoder = Decoder()
     mapping: Mapping = Mapping()
@@ -150,14 +147,7 @@ class Score:
 
     top_k: Positive = 100
     metric_k: tuple[Positive, ...] = (10, 50, 100)
-    baselines: tuple[Literal["random", "most_popular", "item_knn", "wboi", "visual_popular", "image_knn"], ...] = (
-        "random",
-        "most_popular",
-        "item_knn",
-        "wboi",
-        "visual_popular",
-        "image_knn",
-    )
+    baselines: tuple[Baseline, ...] = get_args(Baseline)
     bootstrap: Positive = 1000  # resamples behind each confidence interval
     max_cold_share: Fraction = 0.5  # of a published list
 

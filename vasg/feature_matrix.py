@@ -1,6 +1,6 @@
 """The image features of given products as one matrix in memory, read from Parquet without the JVM."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,23 @@ def _batches(warehouse: Warehouse) -> Iterator[NDArray[np.float32]]:
     for path in warehouse.files("image_features"):
         for batch in pq.ParquetFile(path).iter_batches(_BATCH, columns=["feature"]):
             yield fixed_width(batch.column(0), "image_features", "feature")
+
+
+def spread(products: NDArray[np.int64], most: int = 20_000) -> NDArray[np.int64]:
+    """At most ``most`` of the products, evenly spread: what is fitted on features needs no more."""
+    return products[:: max(1, -(-len(products) // most))]
+
+
+def transformed(
+    features: NDArray[Any], has_feature: NDArray[np.bool_], size: int, function: Callable[[NDArray[np.float32]], Any]
+) -> NDArray[np.float32]:
+    """[P, size] what ``function`` makes of rows of features as float32, some at a time; zero without a feature."""
+    result = np.zeros((len(features), size), np.float32)
+    for begin in range(0, len(features), 4 * _BATCH):
+        part = slice(begin, begin + 4 * _BATCH)
+        result[part] = function(features[part].astype(np.float32))
+    result[~has_feature] = 0
+    return result
 
 
 def fixed_width(column: pa.Array, table: str, name: str) -> NDArray[np.float32]:

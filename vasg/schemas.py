@@ -4,8 +4,11 @@ This is the only module that knows column types. ``docs/tables.md`` is written f
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from vasg.errors import DataError
 
@@ -171,6 +174,12 @@ _ALL = (
 )  # fmt: skip
 
 TABLES: dict[str, Table] = {table.name: table for table in _ALL}
+
+
+def list_column(values: NDArray[Any]) -> pa.Array:
+    """The rows of ``values`` [n, d] as an Arrow column of lists, without an object a row."""
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1)))
 
 
 def check(name: str, found: pa.Schema) -> None:

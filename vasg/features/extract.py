@@ -169,8 +169,7 @@ class EncodePictures:
                 (sources[i], ALL_ZERO if finite[i] else NOT_FINITE, "") for i in np.flatnonzero(~(finite & some))
             ]
             keep = np.flatnonzero(finite & some)
-            lists = pa.ListArray.from_arrays(np.arange(len(keep) + 1) * values.shape[1], values[keep].ravel())
-            yield pa.table({"product_id": [products[i] for i in keep], "feature": lists})
+            yield pa.table({"product_id": [products[i] for i in keep], "feature": schemas.list_column(values[keep])})
 
     def _decode(self, path: str, product: str | None, content: bytes | None) -> Image:
         if product is None:

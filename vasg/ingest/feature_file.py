@@ -169,7 +169,5 @@ def _features(file: FeatureFile) -> Callable[[Iterator[pa.RecordBatch]], Iterato
 
 
 def _table(records: NDArray[Any]) -> pa.Table:
-    flat = pa.array(np.ascontiguousarray(records["feature"]).reshape(-1))
-    offsets = pa.array(np.arange(len(records) + 1, dtype=np.int32) * (records["feature"].shape[1]))
     ids = pa.array(np.ascontiguousarray(records["id"])).cast(pa.string())
-    return pa.table({"product_id": ids, "feature": pa.ListArray.from_arrays(offsets, flat)})
+    return pa.table({"product_id": ids, "feature": schemas.list_column(records["feature"])})

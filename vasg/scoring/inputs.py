@@ -131,11 +131,8 @@ def read_baseline(warehouse: Warehouse, model: str, nodes: int) -> Embeddings | 
         return None
     schemas.check("baseline_embeddings", table.schema)
     values = fixed_width(table["embedding"].combine_chunks(), "baseline_embeddings", "embedding")
-    node, vectors, origin = (
-        table["node"].to_numpy(),
-        np.zeros((nodes, values.shape[1]), np.float32),
-        np.full(nodes, -1, np.int8),
-    )
+    vectors, origin = np.zeros((nodes, values.shape[1]), np.float32), np.full(nodes, -1, np.int8)
+    node = table["node"].to_numpy()
     _check_batch(node, values, vectors, origin)
     vectors[node], origin[node] = values, ORIGINS.index("trained")
     return Embeddings(vectors, origin)

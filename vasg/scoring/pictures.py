@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from vasg.feature_matrix import spread
 from vasg.randomness import hash64
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Catalogue, Model, catalogue, train_purchases
@@ -21,7 +22,6 @@ DEFAULT_POPULARITY_WEIGHT = 0.03  # where there are no validation pairs to choos
 _SAMPLE = 4096  # validation pairs, and candidate products, that the choice looks at
 _CHUNK_BYTES = 64 << 20
 _COMPONENTS = 128  # of the features, for image_knn
-_FITTED = 20_000  # products that they are fitted on
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,7 @@ def image_knn(pictures: Pictures, purchases: Purchases, users: NDArray[np.int64]
 
     Centred on the mean picture of warm products: without that, all pictures look alike.
     """
-    fitted = np.flatnonzero(pictures.has_feature[: purchases.warm])
-    fitted = fitted[:: max(1, -(-len(fitted) // _FITTED))]
+    fitted = spread(np.flatnonzero(pictures.has_feature[: purchases.warm]))
     size = min(_COMPONENTS, pictures.features.shape[1], len(fitted))
     pca = PCA(size, random_state=seed % 2**32).fit(pictures.rows(fitted)[:, :-1].astype(np.float32))
 
@@ -89,7 +88,8 @@ def image_knn(pictures: Pictures, purchases: Purchases, users: NDArray[np.int64]
     columns = catalogue(looks, pictures.has_feature, purchases.warm, seed)
     seen = purchases.of("train") & pictures.has_feature[purchases.product] & np.isin(purchases.user, users)
     starts = np.concatenate(([0], np.cumsum(np.bincount(purchases.user[seen], minlength=purchases.users)[users])))
-    return Model("image_knn", users, looks(purchases.product[seen]), columns, starts.astype(np.int64))
+    mine = columns.vectors[columns.column[purchases.product[seen]]]
+    return Model("image_knn", users, mine, columns, starts.astype(np.int64))
 
 
 def choose_popularity_weight(pictures: Pictures, purchases: Purchases, seed: int) -> float:

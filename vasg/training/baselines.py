@@ -14,7 +14,7 @@ from vasg.training import bpr
 from vasg.training.plan import Plan
 from vasg.training.workers import Workers
 
-Log = list[tuple[str, int, str, float]]
+Log = list[tuple[str, int, str, float]]  # phase, epoch, quantity, value
 
 
 def train_bpr(plan: Plan, workers: Workers) -> Log:
@@ -45,9 +45,7 @@ def train_bpr(plan: Plan, workers: Workers) -> Log:
 def write(plan: Plan, model: str, worker: int, nodes: NDArray[np.int64], vectors: NDArray[Any]) -> None:
     """Add vectors [n, d] of ``nodes`` [n] to the table baseline_embeddings."""
     kind = schemas.TABLES["baseline_embeddings"].arrow()
-    offsets = pa.array(np.arange(0, vectors.size + 1, vectors.shape[1]), pa.int32())
-    values = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1)))
-    columns = [pa.array([model] * len(nodes)), pa.array(nodes, pa.int64()), values]
+    columns = [pa.array([model] * len(nodes)), pa.array(nodes, pa.int64()), schemas.list_column(vectors)]
     target = Path(plan.baselines) / f"part-{model}-{worker:05d}.parquet"
     pq.write_table(pa.table(columns, names=kind.names).cast(kind), target, compression="zstd", use_dictionary=["model"])
 

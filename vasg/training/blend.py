@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vasg.training import validation
 from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
@@ -46,12 +47,11 @@ class _Parts:
     known: Tensor  # [n, c] bool: candidates the user has bought
 
     def auc(self, blend: Blend) -> float:
-        """Mean over pairs of the share of the candidates not known to the user that the pair's product outranks."""
+        """AUC of the pairs when the parts are blended so."""
         looks = (1 - blend.mapped) * self.prior + blend.mapped * self.mapped
         scores = (1 - blend.picture) * self.trained + blend.picture * looks + blend.popularity * self.bias
-        mine, rest = scores.gather(1, self.own[:, None]), scores[:, self.others]
-        wins = ((mine > rest).double() + 0.5 * (mine == rest).double()) * ~self.known
-        return round(float((wins.sum(1) / (~self.known).sum(1).clamp(min=1)).mean()), 6)
+        own = scores.gather(1, self.own[:, None])[:, 0]
+        return round(validation.auc(own.numpy(), scores[:, self.others].numpy(), self.known.numpy()), 6)
 
 
 def choose(plan: Plan, rows: ShardedRows, mapping: Mapping | None) -> tuple[Blend, float]:
@@ -67,8 +67,8 @@ def choose(plan: Plan, rows: ShardedRows, mapping: Mapping | None) -> tuple[Blen
     if mapping is None:
         chosen = (Blend(0.0, 0.0, popularity) for popularity in _POPULARITY)
         return max(((blend, parts.auc(blend)) for blend in chosen), key=lambda found: found[1])
-    looks = (Blend(mapped, 1.0, popularity) for mapped, popularity in combinations(_MAPPED, _POPULARITY))
-    mapped = max((parts.auc(blend), -blend.mapped) for blend in looks)[1] * -1
+    by_looks = (Blend(mapped, 1.0, popularity) for mapped, popularity in combinations(_MAPPED, _POPULARITY))
+    mapped = max((parts.auc(blend), -blend.mapped) for blend in by_looks)[1] * -1
     blends = [Blend(mapped, picture, popularity) for picture, popularity in combinations(_PICTURE, _POPULARITY)]
     return max(((blend, parts.auc(blend)) for blend in blends), key=lambda found: found[1])
 
@@ -95,9 +95,7 @@ def looks(
     """[n, D] by the closed form and [n, D] by the mapping, of ``product`` [n]; ``trained`` [n, D] without a picture."""
     device = mapping.rows.device
     seen = mapping.features.has(torch.from_numpy(product).to(device)).cpu().numpy()
-    prior, mapped = (
-        np.where(seen[:, None], np.load(plan.prior, mmap_mode="r")[plan.users + product], trained),
-        trained.copy(),
-    )
+    prior = np.where(seen[:, None], np.load(plan.prior, mmap_mode="r")[plan.users + product], trained)
+    mapped = trained.copy()
     mapped[seen] = mapping.map(torch.from_numpy(product[seen]).to(device)).cpu().numpy()
     return prior, mapped

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from vasg import randomness
+from vasg.feature_matrix import spread, transformed
+from vasg.training import validation
 
 _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features
-_FITTED = 20_000  # products that the components are fitted on
 _BATCH = 1024  # triples
 _EPOCHS, _CHECKED, _PATIENCE = (
     40,
@@ -45,12 +46,10 @@ class Validation:
     known: NDArray[np.bool_]
 
     def auc(self, user: Floats, product: Floats) -> float:
-        """Mean share of the candidates the user does not know that the pair's product outranks, ties one half."""
+        """AUC of the pairs by vectors of users [U, d] and products [P, d]."""
         taste = user[self.pairs[:, 0]]
-        own = np.einsum("nd,nd->n", taste, product[self.pairs[:, 1]])[:, None]
-        rest = taste @ product[self.candidates].T
-        won = ((own > rest) + 0.5 * (own == rest)) * ~self.known
-        return float((won.sum(1) / np.maximum((~self.known).sum(1), 1)).mean())
+        own = np.einsum("nd,nd->n", taste, product[self.pairs[:, 1]])
+        return validation.auc(own, taste @ product[self.candidates].T, self.known)
 
 
 @dataclass
@@ -75,7 +74,7 @@ class _Model:
 
 
 def bpr(
-    pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, validation: Validation, seed: int
+    pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, held_out: Validation, seed: int
 ) -> tuple[Floats, Floats, float]:
     """Train on ``pairs`` [n, 2] of user and warm product (from 0) with ``looks`` [P, k], k = 0 for plain BPR.
 
@@ -83,7 +82,7 @@ def bpr(
     without validation pairs). Strength of regularisation and number of epochs are those best on the validation pairs.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    if not len(validation.pairs):
+    if not len(held_out.pairs):
         model = _start(users, looks, seed)
         for epoch in range(_UNCHECKED_EPOCHS):
             _epoch(model, pairs, warm, epoch, _REGULARISATION[1], seed)
@@ -96,7 +95,7 @@ def bpr(
             if (epoch + 1) % _CHECKED:
                 continue
             user, product = model.vectors(warm)
-            auc = validation.auc(user, product)
+            auc = held_out.auc(user, product)
             best = max(best, (auc, user, product), key=lambda found: found[0])
             highest, in_vain = (auc, 0) if auc > highest else (highest, in_vain + 1)
             if in_vain == _PATIENCE:
@@ -106,16 +105,12 @@ def bpr(
 
 def components(features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int, seed: int) -> Floats:
     """[P, k] features as at most 512 principal components, of mean square length 1 over warm products; 0 without one."""
-    fitted = np.flatnonzero(has_feature[:warm])
-    fitted = fitted[:: max(1, -(-len(fitted) // _FITTED))]
+    fitted = spread(np.flatnonzero(has_feature[:warm]))
     size = min(_COMPONENTS, features.shape[1], len(fitted) - 1)
     if size < 1:
         return np.zeros((len(features), 0), np.float32)
     pca = PCA(size, random_state=seed % 2**32).fit(features[fitted].astype(np.float32))
-    looks = np.zeros((len(features), size), np.float32)
-    for begin in range(0, len(features), 4096):
-        looks[begin : begin + 4096] = pca.transform(features[begin : begin + 4096].astype(np.float32))
-    looks[~has_feature] = 0
+    looks = transformed(features, has_feature, size, pca.transform)
     looks /= max(float(np.sqrt(np.square(looks[fitted]).sum(1).mean())), 1e-12)
     return looks
 

@@ -43,7 +43,7 @@ class Vasg:
             self.prior = torch.from_numpy(np.load(plan.prior, mmap_mode="r")[own] * np.float32(visual)).to(device)
             self.rows.embeddings.add_(self.prior)
             self.rows.values[:, -1] = self._popularity_bias()
-        sizes = [train.dim, *train.decoder.hidden, features.dim]
+        sizes = [train.dim, *train.decoder.hidden, features.dim] if visual else [train.dim]  # no layer at all
         self.decoder = Layers(sizes, train.decoder.dropout, features.positive, seed, "decoder").to(device)
         # both start at their optimum for an untrained model: log 2 a score, and the error of predicting the mean feature
         scores = 1.0 + (train.negative_weight if train.objective == "sampled" else 0.0)

@@ -18,11 +18,10 @@ from vasg.training.workers import Workers
 
 def write_embeddings(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping, blend: Blend) -> None:
     """This worker's rows of the table: those it trained, and the cold products it maps."""
-    degree, train = np.load(plan.degree, mmap_mode="r"), plan.config.train
-    own = model.rows.own.cpu().numpy()
-    seen = degree[own] > 0  # a node without a train pair was never in a walk: it has no embedding
+    train = plan.config.train
+    own, trained = _trained(plan, model)
     cold = cold_products(plan, workers, mapping.features, model.device)
-    trained, product = model.rows.values.cpu().numpy()[seen], own[seen] - plan.users
+    product = own - plan.users
     nothing = np.zeros((len(cold), train.dim), np.float32)
     products = np.concatenate([product[product >= 0], cold.cpu().numpy()])
     prior, mapped = looks(plan, mapping, products, np.concatenate([trained[product >= 0, :-1], nothing]))
@@ -30,7 +29,7 @@ def write_embeddings(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping
     vectors = published(
         train.objective, trained, product >= 0, (1 - share) * prior + share * mapped, mapping.cold_bias, blend
     )
-    nodes = np.concatenate([own[seen], cold.cpu().numpy() + plan.users])
+    nodes = np.concatenate([own, cold.cpu().numpy() + plan.users])
     table = embeddings_table(nodes, plan.users, plan.users + plan.warm, vectors)
     pq.write_table(
         table, Path(plan.output) / f"part-{workers.index:05d}.parquet", compression="zstd", use_dictionary=False
@@ -59,13 +58,11 @@ def published(objective: str, trained: Any, is_product: Any, looks: Any, bias: f
 
 def embeddings_table(nodes: Any, users: int, trained: int, vectors: Any) -> pa.Table:
     """Arrow table of vectors [n, D] of ``nodes`` [n]: users are below ``users``, trained nodes below ``trained``."""
-    offsets = pa.array(np.arange(0, vectors.size + 1, vectors.shape[1]), pa.int32())
-    values = pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1)))
     columns = [
         pa.array(nodes, pa.int64()),
         pa.array(np.where(nodes < users, "user", "product")),
         pa.array(np.where(nodes < trained, "trained", "mapped")),
-        values,
+        schemas.list_column(vectors),
     ]
     return pa.table(columns, names=schemas.TABLES["embeddings"].arrow().names).cast(
         schemas.TABLES["embeddings"].arrow()
@@ -74,8 +71,14 @@ def embeddings_table(nodes: Any, users: int, trained: int, vectors: Any) -> pa.T
 
 def write_skipgram(plan: Plan, workers: Workers, model: Vasg, blend: Blend) -> None:
     """This worker's rows of the baseline skipgram: users and warm products, with the weight of popularity of ``blend``."""
+    own, trained = _trained(plan, model)
+    is_product = own >= plan.users
+    vectors = published(plan.config.train.objective, trained, is_product, trained[is_product, :-1], 0.0, blend)
+    baselines.write(plan, "skipgram", workers.index, own, vectors)
+
+
+def _trained(plan: Plan, model: Vasg) -> tuple[Any, Any]:
+    """Nodes [n] and rows [n, D + 1] of this worker; a node without a train pair was in no walk and has none."""
     own = model.rows.own.cpu().numpy()
     seen = np.load(plan.degree, mmap_mode="r")[own] > 0
-    trained, is_product = model.rows.values.cpu().numpy()[seen], own[seen] >= plan.users
-    vectors = published(plan.config.train.objective, trained, is_product, trained[is_product, :-1], 0.0, blend)
-    baselines.write(plan, "skipgram", workers.index, own[seen], vectors)
+    return own[seen], model.rows.values.cpu().numpy()[seen]

@@ -18,6 +18,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from vasg import randomness
+from vasg.feature_matrix import spread, transformed
 
 _COMPONENTS = 128  # of the features: enough for all that purchases tell, few enough to leave their noise out
 _CLUSTERS = 512
@@ -25,8 +26,6 @@ _MEMBERS = 8  # products of a cluster, at least, on average
 _SOFTNESS = 0.1  # difference of cosines that makes one cluster e times as likely as another
 _CLUSTER_SHARE = 0.5  # length of the memberships where the components have length 1
 _LOOKS = 300  # dimensions of x
-_FITTED = 20_000  # products that components and clusters are fitted on
-_CHUNK = 4096
 _LARGEST_RHO = 0.95  # so that 1 / (1 - rho) stays bounded
 _SMALLEST_RHO = 1e-4
 
@@ -47,7 +46,7 @@ def visual_prior(
     pairs = pairs[has_feature[pairs[:, 1]]]
     if len(fitted) < 2 or not len(pairs):
         return prior
-    looks = _looks(features, has_feature, fitted[:: -(-len(fitted) // _FITTED)], seed)
+    looks = _looks(features, has_feature, spread(fitted), seed)
     bought = csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), (users, len(features)))
     looks[has_feature] -= (bought.sum(0) @ looks) / len(pairs)
     axes, rho = _axes(looks, bought, seed)
@@ -62,19 +61,20 @@ def visual_prior(
 def _looks(features: NDArray[Any], has_feature: NDArray[np.bool_], fitted: NDArray[np.int64], seed: int) -> Floats:
     """[P, k] x of all products, of length sqrt(k); zero without a picture. ``fitted`` are the products to learn from."""
     state = seed % 2**32
-    components = _Components(_unit(features[fitted].astype(np.float32)), _COMPONENTS, state)
-    sample = components.of(_unit(features[fitted].astype(np.float32)))
+    unit = _unit(features[fitted].astype(np.float32))
+    components = _Components(unit, _COMPONENTS, state)
+    sample = components.of(unit)
     clusters = MiniBatchKMeans(
         max(1, min(_CLUSTERS, len(fitted) // _MEMBERS)), n_init=1, batch_size=2048, random_state=state
     )
     centers = _unit(clusters.fit(sample).cluster_centers_.astype(np.float32))
     joined = _Components(np.hstack([sample, _membership(sample, centers)]), _LOOKS, state)
-    looks = np.zeros((len(features), joined.size), np.float32)
-    for begin in range(0, len(features), _CHUNK):
-        part = components.of(_unit(features[begin : begin + _CHUNK].astype(np.float32)))
-        looks[begin : begin + _CHUNK] = joined.of(np.hstack([part, _membership(part, centers)])) * joined.size**0.5
-    looks[~has_feature] = 0
-    return looks
+
+    def look(rows: Floats) -> Floats:
+        part = components.of(_unit(rows))
+        return joined.of(np.hstack([part, _membership(part, centers)])) * np.float32(joined.size**0.5)
+
+    return transformed(features, has_feature, joined.size, look)
 
 
 class _Components:

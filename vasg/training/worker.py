@@ -9,6 +9,7 @@ import torch
 
 from vasg.errors import ConfigurationError
 from vasg.training import baselines, checkpoint, collapse
+from vasg.training.baselines import Log
 from vasg.training.blend import choose
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
@@ -19,8 +20,6 @@ from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
 
 _REPORT_SECONDS = 10.0
-
-Log = list[tuple[str, int, str, float]]  # phase, epoch, quantity, value
 
 
 def train(workers: Workers, plan: Plan) -> Log:

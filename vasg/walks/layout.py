@@ -114,7 +114,4 @@ def schema(id_type: np.dtype[Any]) -> pa.Schema:
 
 def table(ids: NDArray[np.int64], walks: NDArray[Any]) -> pa.Table:
     """Rows of the table from walk ids [n] and walks [n, walk_length], without an object a row."""
-    n, walk_length = walks.shape
-    offsets = np.arange(0, (n + 1) * walk_length, walk_length, dtype=np.int32)
-    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(walks.reshape(-1)))
-    return pa.table([pa.array(ids), lists], schema(walks.dtype))
+    return pa.table([pa.array(ids), schemas.list_column(walks)], schema(walks.dtype))
