@@ -1,71 +1,127 @@
-"""The blend of picture and purchases: chosen by validation pairs alone, published as one inner product."""
+"""The terms of the score: weighed by validation pairs alone, published as one inner product of few dimensions."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
-from training_shop import COLD, USERS, WARM, config, plan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training_shop import COLD, USERS, WARM, config, embeddings, plan
 
 from vasg.tables import Warehouse
-from vasg.training.blend import Blend, choose
+from vasg.training import validation
+from vasg.training.blend import _WEIGHTS, Blend, blended_terms, choose
+from vasg.training.compress import Moments, compression
+from vasg.training.features import Features
+from vasg.training.mapping import Mapping
+from vasg.training.model import Vasg
 from vasg.training.plan import Plan, _interactions, _validation_sample
-from vasg.training.publish import published
-from vasg.training.sharded import ShardedRows
+from vasg.training.publish import write_blend
+from vasg.training.terms import Vectors, all_terms, train_pairwise
 from vasg.training.workers import Workers
 
 TASTE = np.eye(2)[np.arange(USERS) % 2]
-STYLE = np.eye(2)[np.arange(WARM) % 2]
+STYLE = np.eye(2)[np.arange(WARM + COLD) % 2]
+NOISE = np.random.default_rng(0).normal(size=(WARM + COLD, 2))
 
 
-class Pictures:
-    """Stands for M and its features: product p looks like row p."""
-
-    def __init__(self, vectors: Any) -> None:
-        self.vectors, self.features, self.rows = torch.from_numpy(vectors).float(), self, self
-        self.device = torch.device("cpu")
-
-    def has(self, product: torch.Tensor) -> torch.Tensor:
-        return torch.ones(len(product), dtype=torch.bool)
-
-    def map(self, product: torch.Tensor) -> torch.Tensor:
-        return self.vectors[product]
+def term(products: Any) -> Vectors:
+    vectors = np.concatenate([TASTE, products]).astype(np.float32)
+    return lambda nodes: vectors[nodes]
 
 
-def rows(this: Plan, products: Any) -> ShardedRows:
-    table = ShardedRows(Workers(1), USERS + WARM, 2, 0, 0.1, False, torch.device("cpu"))
-    table.values[:, :2] = torch.from_numpy(np.concatenate([TASTE, products])).float()
-    return table
+def trained(directory: Path, **settings: Any) -> tuple[Plan, Vasg, Mapping]:
+    this = plan(directory, config(**settings))
+    workers, device = Workers(1), torch.device("cpu")
+    features = Features(this.features, this.has_feature, WARM, device)
+    model = Vasg(this, workers, features, device)
+    train_pairwise(this, workers)
+    return this, model, Mapping(this, workers, model.rows, model.decoder, features)
 
 
-def test_the_better_source_gets_the_weight(tmp_path: Path) -> None:
-    this, noise = plan(tmp_path, config()), np.random.default_rng(0).normal(size=(WARM, 2))
-    np.save(this.prior, np.zeros((USERS + WARM + COLD, 2), np.float32))
-    trust_pictures, auc = choose(this, rows(this, noise), Pictures(STYLE))  # type: ignore[arg-type]
-    assert trust_pictures.picture >= 0.6
-    assert trust_pictures.mapped >= 0.25  # the closed form tells nothing here
-    assert auc > 0.7
-    trust_purchases, _ = choose(this, rows(this, STYLE), Pictures(noise))  # type: ignore[arg-type]
-    assert trust_purchases.picture <= 0.4
-
-
-def test_without_validation_pairs_the_default_holds(tmp_path: Path) -> None:
+def test_the_better_term_gets_the_weight(tmp_path: Path) -> None:
     this = plan(tmp_path, config())
+    blend = choose(this, {"good": term(STYLE), "noise": term(NOISE)}, {"good": 0.1, "noise": 3.0})
+    assert blend.weight["good"] > blend.weight["noise"]
+    assert blend.auc > 0.7
+    other = choose(this, {"good": term(NOISE), "noise": term(STYLE)}, {"good": 0.1, "noise": 3.0})
+    assert other.weight["good"] < other.weight["noise"]
+
+
+def test_no_other_value_of_one_weight_is_better(tmp_path: Path) -> None:
+    this = plan(tmp_path, config())
+    terms = {"mixed": term(STYLE + 2 * NOISE), "noise": term(NOISE)}
+    blend = choose(this, terms, {"mixed": 1.0, "noise": 1.0})
+
+    def auc(weight: dict[str, float]) -> float:  # the slow way, pair by pair
+        factors = Blend(weight, blend.unit, 0.0).factors()
+        pairs, candidates, known = (np.load(file) for file in (this.validation, this.candidates, this.known))
+        full = sum(
+            (factors.get(name, 0) * v(np.arange(USERS)) @ v(USERS + np.arange(WARM)).T for name, v in terms.items())
+        )
+        full = np.broadcast_to(full, (USERS, WARM))
+        own, others = full[pairs[:, 0], pairs[:, 1] - USERS], full[pairs[:, 0]][:, candidates - USERS]
+        return validation.auc(own, others, known)
+
+    assert blend.auc == pytest.approx(auc(blend.weight), abs=1e-5)
+    for name in terms:
+        assert max(auc(blend.weight | {name: value}) for value in _WEIGHTS) < blend.auc + 1e-3
+
+
+def test_without_validation_pairs_the_configured_weights_hold(tmp_path: Path) -> None:
+    this, model, mapping = trained(tmp_path, blend={"vbpr": 0.25, "mapped": 0.75})
     np.save(this.validation, np.empty((0, 2), np.int64))
-    assert choose(this, rows(this, STYLE), Pictures(STYLE)) == (Blend(), 0.0)  # type: ignore[arg-type]
+    _, blend, mapped = blended_terms(this, model.rows, mapping)
+    assert blend.weight | {"mapped": mapped} == asdict(this.config.train.blend)
+    assert blend.weight["vbpr"] == 0.25
+    assert mapped == 0.75
 
 
-def test_published_score_is_the_blend() -> None:
-    generator = np.random.default_rng(1)
-    trained, looks = generator.normal(size=(4, 3)), generator.normal(size=(3, 2))
-    is_product = np.array([False, False, True, True])
-    vectors = published("sampled", trained, is_product, looks, -0.7, Blend(picture=0.25, popularity=0.5))
-    user, score = trained[0, :2], vectors[0] @ vectors[2:].T
-    for place, product in enumerate((2, 3)):
-        expected = user @ (0.75 * trained[product, :2] + 0.25 * looks[place]) + 0.5 * trained[product, 2]
-        assert np.isclose(score[place], expected, atol=1e-6)
-    assert np.isclose(score[2], user @ looks[2] + 0.5 * -0.7, atol=1e-6)
+@pytest.mark.parametrize("dim", [8, 80])
+def test_published_score_is_the_blend(tmp_path: Path, dim: int) -> None:
+    """Up to a constant for each user, which ranks nothing; in as many dimensions as the terms have, exactly."""
+    this, model, mapping = trained(tmp_path, dim=dim)
+    terms = all_terms(this, model.rows, mapping, 0.5)
+    blend = Blend(dict.fromkeys(terms, 0.5) | {"bpr": 0.0}, dict.fromkeys(terms, 2.0), 0.0)
+    kept = write_blend(this, Workers(1), model, mapping, terms, blend)
+    nodes = np.arange(USERS + WARM + COLD)
+    expected = sum((0.25 * terms[n](nodes)[:USERS] @ terms[n](nodes)[USERS:].T for n in terms if n != "bpr"), 0.0)
+    found = embeddings(this)
+    assert found.shape[1] == dim + 1
+    scores = found[:USERS] @ found[USERS:].T
+    error = (scores - scores.mean(1, keepdims=True)) - (expected - np.mean(expected, 1, keepdims=True))
+    assert kept > (0.999999 if dim == 80 else 0.5)
+    if dim == 80:
+        assert np.abs(error).max() < 1e-4
+    else:
+        assert np.square(error).mean() < np.var(expected)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 7), st.integers(2, 20), st.integers(2, 20))
+@settings(max_examples=50, deadline=None)
+def test_compression_is_the_truncated_decomposition_of_the_scores(
+    seed: int, dim: int, users: int, products: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    a, b = generator.normal(size=(users, 5)) + 1, generator.normal(size=(products, 5)) - 2
+    b[:, 4] = b[:, 3]  # terms may repeat each other
+    moments = []
+    for rows in (a, b):
+        moments.append(Moments.none(5))
+        for part in np.array_split(rows, 3):
+            moments[-1].add(part)
+    maps = compression(*(Moments.of(m.flat(), 5) for m in moments), dim)
+    rows, bias = maps.products(b)
+    found = maps.users(a) @ rows.T + bias
+    scores = (a - a.mean(0)) @ (b - b.mean(0)).T
+    left, singular, right = np.linalg.svd(scores)
+    best = (left[:, : min(dim, len(singular))] * singular[:dim]) @ right[: min(dim, len(singular))]
+    np.testing.assert_allclose(found, best + (b - b.mean(0)) @ a.mean(0), atol=1e-6 * max(1.0, singular[0]))
+    assert maps.kept == pytest.approx(np.square(singular[:dim]).sum() / np.square(singular).sum(), abs=1e-8)
 
 
 def test_sample_holds_validation_pairs_and_what_their_users_know(tmp_path: Path) -> None:

@@ -27,16 +27,21 @@ def alone(directory: Path, **settings: object) -> tuple[np.ndarray, list[tuple[s
     return embeddings(this), log
 
 
+def scores(vectors: np.ndarray) -> np.ndarray:
+    """What is compared of published vectors, which a rotation of all of them leaves as good as they are."""
+    return np.asarray(vectors[:USERS] @ vectors[USERS:].T)
+
+
 @pytest.mark.parametrize("objective", ["sampled", "paper"])
 def test_learns_the_two_tastes_and_places_cold_products(tmp_path: Path, objective: str) -> None:
     rate = 0.1 if objective == "sampled" else 0.02
     vectors, log = alone(
         tmp_path, objective=objective, epochs=12, learning_rate=rate, mapping={"steps": 300, "batch_size": 8}
     )
-    scores = vectors[:USERS] @ vectors[USERS:].T
+    found = scores(vectors)
     same = (np.arange(USERS) % 2)[:, None] == (np.arange(WARM + COLD) % 2)[None, :]
     for products in (slice(0, WARM), slice(WARM, WARM + COLD)):
-        assert scores[:, products][same[:, products]].mean() > scores[:, products][~same[:, products]].mean() + 0.1
+        assert found[:, products][same[:, products]].mean() > found[:, products][~same[:, products]].mean() + 0.1
     losses = [value for phase, _, name, value in log if (phase, name) == ("skipgram", "loss")]
     assert losses[-1] < losses[0]
     if objective == "paper":
@@ -62,7 +67,7 @@ def test_two_horovod_workers_give_the_model_of_one(
     result = launch(train, two, 2, launcher, lambda: spark, tmp_path / "progress.log")
     assert capsys.readouterr().out.count("train: skipgram: epoch 2/2") == 2  # alone and together, each told once
     assert len(list(Path(two.output).glob("part-*.parquet"))) == 2  # each worker wrote the rows it owns
-    assert np.abs(embeddings(two) - expected).max() < TOLERANCE
+    assert np.abs(scores(embeddings(two)) - scores(expected)).max() < TOLERANCE * np.abs(scores(expected)).max()
     for name, vectors in baselines(two).items():
         assert np.abs(vectors - baselines(plan(tmp_path / "one", config()))[name]).max() < TOLERANCE, name
     assert [row[:3] for row in result] == [row[:3] for row in log]

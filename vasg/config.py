@@ -27,6 +27,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
+Weight = Annotated[float, Field(ge=0.0)]
 Baseline = Literal["random", "most_popular", "item_knn", "wboi", "visual_popular", "image_knn"]
 LearnedBaseline = Literal["skipgram", "bpr", "vbpr"]
 
@@ -119,6 +120,23 @@ class Mapping:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Blend:
+    """[train.blend] Weights of the terms of the score, each in units of its own standard deviation.
+
+    Validation pairs choose them; where there are none, as in the nightly run, these hold: put those there that training
+    on the same shop with split.method = "leave_one_out" printed.
+    """
+
+    skipgram: Weight = 0.35
+    prior: Weight = 1.0
+    smooth_prior: Weight = 0.75
+    vbpr: Weight = 0.5
+    bpr: Weight = 0.1
+    popularity: Weight = 1.0
+    mapped: Fraction = 0.25  # share of the mapping M in a cold product's vector of skipgram
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Train:
     """[train] Skip-Gram with the image decoder, then the mapping M."""
 
@@ -139,6 +157,7 @@ class Train:
     checkpoint_seconds: Count = 60  # at most this often
     decoder: Decoder = Decoder()
     mapping: Mapping = Mapping()
+    blend: Blend = Blend()
 
 
 @dataclass(frozen=True, config=_STRICT)

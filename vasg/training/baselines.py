@@ -10,36 +10,24 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import schemas
-from vasg.training import bpr
 from vasg.training.plan import Plan
+from vasg.training.terms import PAIRWISE, pairwise_file
 from vasg.training.workers import Workers
 
 Log = list[tuple[str, int, str, float]]  # phase, epoch, quantity, value
 
 
-def train_bpr(plan: Plan, workers: Workers) -> Log:
-    """Train bpr and vbpr, as far as they are configured, on worker 0; returns rows of training_log."""
-    names = [name for name in ("bpr", "vbpr") if name in plan.config.train.baselines]
-    if workers.index or not names:
-        return []
-    pairs, has_feature, features = np.load(plan.pairs), np.load(plan.has_feature), np.load(plan.features, mmap_mode="r")
-    validation = bpr.Validation(
-        np.load(plan.validation) - [0, plan.users], np.load(plan.candidates) - plan.users, np.load(plan.known)
-    )
-    log = Log()
-    for name in names:
-        looks = np.zeros((plan.products, 0), np.float32)
-        if name == "vbpr":
-            looks = bpr.components(features, has_feature, plan.warm, plan.config.seed)
-        user, product, auc = bpr.bpr(pairs, plan.users, plan.warm, looks, validation, plan.config.seed)
-        workers.say(f"train: {name}: AUC on validation pairs {auc:.3f}")
-        log.append((name, 1, "validation_auc", auc))
+def write_pairwise(plan: Plan, workers: Workers) -> None:
+    """Publish bpr and vbpr, as far as they are configured, from where training left them."""
+    names = [name for name in PAIRWISE if name in plan.config.train.baselines]
+    has_feature = np.load(plan.has_feature)
+    for name in names if workers.index == 0 else []:
+        vectors = np.load(pairwise_file(plan, name), mmap_mode="r")
         scored = np.arange(plan.products) < plan.warm
         if name == "vbpr":
             scored |= has_feature  # bpr knows nothing of a cold product
         nodes = np.concatenate([np.arange(plan.users), plan.users + np.flatnonzero(scored)])
-        write(plan, name, 0, nodes, np.concatenate([user, product[scored]]))
-    return log
+        write(plan, name, 0, nodes, np.asarray(vectors[nodes]))
 
 
 def write(plan: Plan, model: str, worker: int, nodes: NDArray[np.int64], vectors: NDArray[Any]) -> None:

@@ -1,101 +1,139 @@
-"""How the published vectors combine what training learned: chosen on validation pairs, never on test pairs.
+"""How much each term of the score counts: chosen on validation pairs, never on test pairs."""
 
-A product's looks are ``(1 - mapped) P_p + mapped M(f_p)``: what pictures say in closed form (``vasg.training.visual_prior``)
-and what the mapping makes of them. A cold product's vector is its looks; a warm one's ``(1 - picture) X_p + picture looks``:
-a product bought twice says little, its picture more. A bias counts ``popularity`` times: how much of the past popularity
-lasts differs from shop to shop.
-"""
-
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product as combinations
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from vasg import randomness
 from vasg.training import validation
 from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
+from vasg.training.terms import Floats, Vectors, all_terms, fetch, looks, popularity
 
 _MAPPED = (0.0, 0.25, 0.5, 0.75, 1.0)
-_PICTURE = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
-_POPULARITY = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+_WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+_ROUNDS = 3
+_NOTICEABLE = 1e-4  # a change of weights that gains less AUC is not worth leaving the defaults for
+_USERS = 500  # that the unit of each term is measured on
 
 
 @dataclass(frozen=True)
 class Blend:
-    """The weights; the defaults are for runs without validation pairs, such as the nightly one."""
+    """The score is the sum over terms of weight / unit times the term; ``unit`` is the term's standard deviation.
 
-    mapped: float = 0.25
-    picture: float = 0.6
-    popularity: float = 1.0
+    ``auc`` is that of the validation pairs, 0 without any.
+    """
+
+    weight: dict[str, float]
+    unit: dict[str, float]
+    auc: float
+
+    def factors(self) -> dict[str, float]:
+        """What the scores of each term are multiplied by; terms that do not count are left out."""
+        return {name: weight / self.unit[name] for name, weight in self.weight.items() if weight and self.unit[name]}
+
+
+def blended_terms(plan: Plan, rows: ShardedRows, mapping: Mapping) -> tuple[dict[str, Vectors], Blend, float]:
+    """All terms, their blend, and the share of the mapping M in the looks of cold products.
+
+    That share is the one that ranks warm products best by looks alone, as if nobody had bought them. Without validation
+    pairs the configured defaults hold. All workers must call this together; each finds the same.
+    """
+    defaults = asdict(plan.config.train.blend)
+    mapped = defaults.pop("mapped")
+    sample = _Sample(plan)
+    if sample:
+        prior, by_mapping = (sample.scores(_looks_only(plan, rows, mapping, share)) for share in (0.0, 1.0))
+        popular = sample.scores(popularity(plan))
+        mixtures = (
+            (sample.auc([(1 - share, prior), (share, by_mapping), (weight, popular)]), -share)
+            for share, weight in combinations(_MAPPED, _WEIGHTS)
+        )
+        mapped = -max(mixtures)[1]
+    terms = all_terms(plan, rows, mapping, mapped)
+    return terms, choose(plan, terms, defaults), mapped
+
+
+def choose(plan: Plan, terms: dict[str, Vectors], defaults: dict[str, float]) -> Blend:
+    """Weights of ``terms`` with the best AUC on a sample of the validation pairs, searched one after another.
+
+    The search starts from ``defaults``; without validation pairs they are the answer. All workers call this together.
+    """
+    unit = {name: _unit(plan, vectors) for name, vectors in terms.items()}
+    sample = _Sample(plan)
+    if not sample:
+        return Blend(defaults, unit, 0.0)
+    scores = {name: sample.scores(vectors) for name, vectors in terms.items()}
+    weight, best = dict(defaults), -1.0
+    for _ in range(_ROUNDS):
+        before = dict(weight)
+        for name in terms:
+            rest = [(weight[other] / (unit[other] or 1.0), scores[other]) for other in terms if other != name]
+            together = sample.summed(rest)
+            for value in (weight[name], *_WEIGHTS):
+                auc = sample.auc([(1.0, together), (value / (unit[name] or 1.0), scores[name])])
+                if auc > best + _NOTICEABLE:
+                    weight[name], best = value, auc
+        if weight == before:
+            break
+    return Blend(weight, unit, best)
+
+
+def _looks_only(plan: Plan, rows: ShardedRows, mapping: Mapping, share: float) -> Vectors:
+    """The vectors of skipgram, with every product as if it were cold."""
+
+    def vectors(nodes: NDArray[np.int64]) -> Floats:
+        is_user = nodes < plan.users
+        prior, by_mapping = looks(plan, mapping, nodes[~is_user] - plan.users)
+        return np.concatenate([fetch(rows, nodes[is_user]), (1 - share) * prior + share * by_mapping])
+
+    return vectors
+
+
+def _unit(plan: Plan, vectors: Vectors) -> float:
+    """Standard deviation of a term's scores over a sample of users and warm products."""
+    drawn = randomness.integers(plan.config.seed, "sample", 4, np.arange(min(_USERS, plan.users)), plan.users)
+    users = np.unique(drawn)
+    found = vectors(np.concatenate([users, np.load(plan.candidates)]))
+    return float((found[: len(users)] @ found[len(users) :].T).std())
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """Scores [n, m] of n validation pairs for m products by each part, and which products they are compared on."""
+class _Scores:
+    """Scores by one term: of n validation pairs [n], and of m candidates for their users [n, m]."""
 
-    trained: Tensor
-    prior: Tensor
-    mapped: Tensor
-    bias: Tensor
-    own: Tensor  # [n] column of the pair's product
-    others: Tensor  # [c] columns of the candidates
-    known: Tensor  # [n, c] bool: candidates the user has bought
-
-    def auc(self, blend: Blend) -> float:
-        """AUC of the pairs when the parts are blended so."""
-        looks = (1 - blend.mapped) * self.prior + blend.mapped * self.mapped
-        scores = (1 - blend.picture) * self.trained + blend.picture * looks + blend.popularity * self.bias
-        own = scores.gather(1, self.own[:, None])[:, 0]
-        return round(validation.auc(own.numpy(), scores[:, self.others].numpy(), self.known.numpy()), 6)
+    own: Floats
+    others: Floats
 
 
-def choose(plan: Plan, rows: ShardedRows, mapping: Mapping | None) -> tuple[Blend, float]:
-    """The blend with the best AUC on a sample of validation pairs, and that AUC (0 without validation pairs).
+class _Sample:
+    """Validation pairs and the candidates they are ranked against; false where there are none."""
 
-    The share of the mapping is the one that ranks best by looks alone, as for products that nobody bought. Without a
-    ``mapping`` only the weight of popularity is chosen. All workers must call this together; each finds the same.
-    """
-    pairs = np.load(plan.validation)
-    if plan.config.train.objective == "paper" or not len(pairs) or not plan.warm:
-        return Blend(), 0.0
-    parts = _parts(plan, rows, mapping, torch.from_numpy(pairs))
-    if mapping is None:
-        chosen = (Blend(0.0, 0.0, popularity) for popularity in _POPULARITY)
-        return max(((blend, parts.auc(blend)) for blend in chosen), key=lambda found: found[1])
-    by_looks = (Blend(mapped, 1.0, popularity) for mapped, popularity in combinations(_MAPPED, _POPULARITY))
-    mapped = max((parts.auc(blend), -blend.mapped) for blend in by_looks)[1] * -1
-    blends = [Blend(mapped, picture, popularity) for picture, popularity in combinations(_PICTURE, _POPULARITY)]
-    return max(((blend, parts.auc(blend)) for blend in blends), key=lambda found: found[1])
+    def __init__(self, plan: Plan) -> None:
+        self._pairs, self._known = np.load(plan.validation), np.load(plan.known)
+        self._candidates = np.load(plan.candidates)
+        self._count = len(self._pairs) if len(self._candidates) else 0
 
+    def __bool__(self) -> bool:
+        return self._count > 0
 
-def _parts(plan: Plan, rows: ShardedRows, mapping: Mapping | None, pairs: Tensor) -> _Parts:
-    candidates = torch.from_numpy(np.load(plan.candidates))
-    users = torch.unique(pairs[:, 0])
-    asked, place = torch.unique(torch.cat([pairs[:, 1], candidates]), return_inverse=True)
-    fetched = rows.fetch(torch.cat([users, asked]).to(rows.device)).rows.cpu()
-    user, trained = fetched[: len(users), :-1], fetched[len(users) :]
-    prior = mapped = trained[:, :-1].numpy()
-    if mapping is not None:
-        prior, mapped = looks(plan, mapping, asked.numpy() - plan.users, prior)
-    taste = user[torch.searchsorted(users, pairs[:, 0].contiguous())]  # n x D
-    return _Parts(
-        taste @ trained[:, :-1].T, taste @ torch.from_numpy(prior).T, taste @ torch.from_numpy(mapped).T,
-        trained[:, -1], place[: len(pairs)], place[len(pairs) :], torch.from_numpy(np.load(plan.known)),
-    )  # fmt: skip
+    def scores(self, vectors: Vectors) -> _Scores:
+        users, of_user = np.unique(self._pairs[:, 0], return_inverse=True)
+        products, place = np.unique(np.concatenate([self._pairs[:, 1], self._candidates]), return_inverse=True)
+        found = vectors(np.concatenate([users, products]))
+        taste, product = found[: len(users)][of_user], found[len(users) :]
+        own = np.einsum("nd,nd->n", taste, product[place[: self._count]])
+        return _Scores(own, taste @ product[place[self._count :]].T)
 
+    def summed(self, parts: list[tuple[float, _Scores]]) -> _Scores:
+        own = sum((weight * scores.own for weight, scores in parts), np.zeros_like(parts[0][1].own))
+        others = sum((weight * scores.others for weight, scores in parts), np.zeros_like(parts[0][1].others))
+        return _Scores(own, others)
 
-def looks(
-    plan: Plan, mapping: Mapping, product: NDArray[Any], trained: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """[n, D] by the closed form and [n, D] by the mapping, of ``product`` [n]; ``trained`` [n, D] without a picture."""
-    device = mapping.rows.device
-    seen = mapping.features.has(torch.from_numpy(product).to(device)).cpu().numpy()
-    prior = np.where(seen[:, None], np.load(plan.prior, mmap_mode="r")[plan.users + product], trained)
-    mapped = trained.copy()
-    mapped[seen] = mapping.map(torch.from_numpy(product[seen]).to(device)).cpu().numpy()
-    return prior, mapped
+    def auc(self, parts: list[tuple[float, _Scores]]) -> float:
+        """AUC of the pairs by a weighted sum, rounded so that every worker takes the same decisions."""
+        scores = self.summed(parts)
+        return round(validation.auc(scores.own, scores.others, self._known), 6)

@@ -75,18 +75,18 @@ class _Model:
 
 def bpr(
     pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, held_out: Validation, seed: int
-) -> tuple[Floats, Floats, float]:
+) -> tuple[Floats, Floats]:
     """Train on ``pairs`` [n, 2] of user and warm product (from 0) with ``looks`` [P, k], k = 0 for plain BPR.
 
-    Returns vectors of users [U, d] and products [P, d] whose inner product is the score, and their validation AUC (0
-    without validation pairs). Strength of regularisation and number of epochs are those best on the validation pairs.
+    Returns vectors of users [U, d] and products [P, d] whose inner product is the score. Strength of
+    regularisation and number of epochs are those best on the validation pairs.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     if not len(held_out.pairs):
         model = _start(users, looks, seed)
         for epoch in range(_UNCHECKED_EPOCHS):
             _epoch(model, pairs, warm, epoch, _REGULARISATION[1], seed)
-        return *model.vectors(warm), 0.0
+        return model.vectors(warm)
     best: tuple[float, Floats, Floats] = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     for regularisation in _REGULARISATION:
         model, highest, in_vain = _start(users, looks, seed), -1.0, 0
@@ -100,7 +100,7 @@ def bpr(
             highest, in_vain = (auc, 0) if auc > highest else (highest, in_vain + 1)
             if in_vain == _PATIENCE:
                 break
-    return best[1], best[2], best[0]
+    return best[1], best[2]
 
 
 def components(features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int, seed: int) -> Floats:

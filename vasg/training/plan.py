@@ -13,7 +13,7 @@ from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.feature_matrix import feature_matrix
 from vasg.tables import Warehouse
-from vasg.training.visual_prior import visual_prior
+from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
 
 _SAMPLE = 2000  # validation pairs, and candidates for each, at most
@@ -32,8 +32,9 @@ class Plan:
     has_feature: str  # .npy [W+C] bool
     degree: str  # .npy [U+W] train pairs of each node
     pairs: str  # .npy [n, 2] user and product of each train pair
-    prior: str  # .npy [U+W+C, D] embeddings by pictures alone
-    validation: str  # .npy [n, 2] validation pairs (user, product) that the blend is chosen on
+    prior: str  # .npy [U+W+C, D] embeddings by pictures alone, in detail: where Skip-Gram starts
+    smooth_prior: str  # the same without clusters of pictures
+    validation: str  # .npy [n, 2] validation pairs (user, product) that weights are chosen on
     candidates: str  # .npy [m] warm products they are ranked against
     known: str  # .npy [n, m] bool: candidates the user has bought
     checkpoints: str
@@ -61,7 +62,10 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     train = pairs[split == "train"]
     arrays = {"features": features, "has_feature": has_feature, "pairs": train - [0, users]}
     arrays["degree"] = np.bincount(train.ravel(), minlength=users + warm)
-    arrays["prior"] = visual_prior(features, has_feature, arrays["pairs"], users, warm, config.train.dim, config.seed)
+    for name, detail in (("prior", FINE), ("smooth_prior", SMOOTH)):
+        arrays[name] = visual_prior(
+            features, has_feature, arrays["pairs"], users, warm, config.train.dim, config.seed, detail
+        )
     arrays |= _validation_sample(pairs, pairs[split == "validation_warm"], users, warm, config.seed)
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", array, allow_pickle=False)

@@ -1,84 +1,118 @@
 """From what was trained to the rows of the table embeddings, whose inner product is the score."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.training import baselines
-from vasg.training.blend import Blend, looks
+from vasg.training.blend import Blend
+from vasg.training.compress import Compression, Moments, compression
 from vasg.training.mapping import Mapping, cold_products
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
+from vasg.training.terms import Floats, Vectors, skipgram
 from vasg.training.workers import Workers
 
-
-def write_embeddings(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping, blend: Blend) -> None:
-    """This worker's rows of the table: those it trained, and the cold products it maps."""
-    train = plan.config.train
-    own, trained = _trained(plan, model)
-    cold = cold_products(plan, workers, mapping.features, model.device)
-    product = own - plan.users
-    nothing = np.zeros((len(cold), train.dim), np.float32)
-    products = np.concatenate([product[product >= 0], cold.cpu().numpy()])
-    prior, mapped = looks(plan, mapping, products, np.concatenate([trained[product >= 0, :-1], nothing]))
-    share = 1.0 if train.objective == "paper" else blend.mapped
-    vectors = published(
-        train.objective, trained, product >= 0, (1 - share) * prior + share * mapped, mapping.cold_bias, blend
-    )
-    nodes = np.concatenate([own, cold.cpu().numpy() + plan.users])
-    table = embeddings_table(nodes, plan.users, plan.users + plan.warm, vectors)
-    pq.write_table(
-        table, Path(plan.output) / f"part-{workers.index:05d}.parquet", compression="zstd", use_dictionary=False
-    )
-    workers.wait()
+_CHUNK = 65_536
 
 
-def published(objective: str, trained: Any, is_product: Any, looks: Any, bias: float, blend: Blend) -> Any:
-    """[n + c, any] vectors whose inner product is the score.
+def write_paper(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> None:
+    """This worker's rows for objective "paper": of length 1, so that the score is the cosine (section 4.2)."""
+    nodes = _own_nodes(plan, workers, model, mapping)
+    vectors = skipgram(plan, model.rows, mapping, mapped=1.0)(nodes)
+    _write(plan, workers, nodes, vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
 
-    ``trained`` [n, D + 1] are the rows of users and of w warm products, ``is_product`` [n]; ``looks`` [w + c, D] the
-    vectors by pictures of these products and of c cold ones. Objective "paper": embeddings of length 1, so that the
-    score is their cosine (section 4.2). Objective "sampled": the blend of picture and purchases, and the bias as one
-    more dimension that users meet with 1; cold products get ``bias``, that of the mean popularity of warm ones.
+
+def write_blend(
+    plan: Plan, workers: Workers, model: Vasg, mapping: Mapping, terms: dict[str, Vectors], blend: Blend
+) -> float:
+    """This worker's rows for objective "sampled": all terms in D dimensions, and a bias that users meet with 1.
+
+    Returns the share of the squares of the scores that D dimensions keep.
     """
-    count = int(is_product.sum())
-    warm, cold = trained[:, :-1].copy(), looks[count:]
-    if objective == "paper":
-        vectors = np.concatenate([warm, cold])
-        return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    warm[is_product] = (1 - blend.picture) * warm[is_product] + blend.picture * looks[:count]
-    last = np.where(is_product, blend.popularity * trained[:, -1], 1.0)
-    biases = np.concatenate([last, np.full(len(cold), blend.popularity * bias)])
-    return np.column_stack([np.concatenate([warm, cold]), biases]).astype(np.float32)
+    nodes = _own_nodes(plan, workers, model, mapping)
+    factors = blend.factors()
+    bias = factors.pop("popularity", 0.0) * terms["popularity"](nodes)
+    trained = terms["skipgram"](nodes)  # together with all workers; the other terms lie in files
+    known = {name: terms[name] for name in factors if name != "skipgram"}
+
+    def chunks() -> Iterator[tuple[slice, NDArray[np.bool_], Floats]]:
+        for begin in range(0, len(nodes), _CHUNK):
+            part = slice(begin, begin + _CHUNK)
+            is_user = nodes[part] < plan.users
+            columns = {name: vectors(nodes[part]) for name, vectors in known.items()}
+            if "skipgram" in factors:
+                columns["skipgram"] = trained[part]
+            stacked = np.hstack([np.zeros((len(is_user), 0), np.float32), *columns.values()])
+            scale = np.repeat([factors[name] for name in columns], [c.shape[1] for c in columns.values()])
+            stacked[is_user] *= scale.astype(np.float32)
+            yield part, is_user, stacked
+
+    maps = _compression(workers, chunks, plan.config.train.dim)
+    vectors = np.empty((len(nodes), plan.config.train.dim + 1), np.float32)
+    for part, is_user, stacked in chunks():
+        target = vectors[part]
+        target[is_user, :-1], target[is_user, -1] = maps.users(stacked[is_user]), 1.0
+        target[~is_user, :-1], shared = maps.products(stacked[~is_user])
+        target[~is_user, -1] = bias[part][~is_user, 0] + shared
+    _write(plan, workers, nodes, vectors)
+    return maps.kept
 
 
-def embeddings_table(nodes: Any, users: int, trained: int, vectors: Any) -> pa.Table:
-    """Arrow table of vectors [n, D] of ``nodes`` [n]: users are below ``users``, trained nodes below ``trained``."""
+def _compression(workers: Workers, chunks: Any, dim: int) -> Compression:
+    moments: list[Moments] = []
+    for _, is_user, stacked in chunks():
+        moments = moments or [Moments.none(stacked.shape[1]) for _ in range(2)]
+        moments[0].add(stacked[is_user])
+        moments[1].add(stacked[~is_user])
+    size = len(moments[0].sum)
+    flat = torch.from_numpy(np.concatenate([part.flat() for part in moments]))
+    users, products = np.split(workers.total(flat, "moments of the terms").numpy(), 2)
+    return compression(Moments.of(users, size), Moments.of(products, size), dim)
+
+
+def write_skipgram(plan: Plan, workers: Workers, model: Vasg, blend: Blend, terms: dict[str, Vectors]) -> None:
+    """This worker's rows of the baseline skipgram: users and warm products; popularity as one more dimension."""
+    nodes = _trained_nodes(plan, model)
+    vectors = {name: terms[name](nodes) for name in ("skipgram", "popularity")}
+    factors = blend.factors()
+    is_user = (nodes < plan.users)[:, None]
+    columns = [v * np.where(is_user, factors.get(name, 0.0), 1.0) for name, v in vectors.items()]
+    if plan.config.train.objective == "paper":
+        columns = [vectors["skipgram"] / np.maximum(np.linalg.norm(vectors["skipgram"], axis=1, keepdims=True), 1e-12)]
+    baselines.write(plan, "skipgram", workers.index, nodes, np.hstack(columns).astype(np.float32))
+
+
+def _own_nodes(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> NDArray[np.int64]:
+    """Nodes this worker publishes, ascending: those it trained, and the cold products with a picture that fall to it."""
+    cold = cold_products(plan, workers, mapping.features, model.device).cpu().numpy() + plan.users
+    return np.concatenate([_trained_nodes(plan, model), cold])
+
+
+def _trained_nodes(plan: Plan, model: Vasg) -> NDArray[np.int64]:
+    """This worker's nodes; one without a train pair was in no walk and is not among them."""
+    own = model.rows.own.cpu().numpy()
+    trained: NDArray[np.int64] = own[np.load(plan.degree, mmap_mode="r")[own] > 0]
+    return trained
+
+
+def _write(plan: Plan, workers: Workers, nodes: NDArray[np.int64], vectors: NDArray[Any]) -> None:
+    """Vectors [n, any] of ``nodes`` [n] into this worker's file of the table embeddings."""
+    kind = schemas.TABLES["embeddings"].arrow()
     columns = [
         pa.array(nodes, pa.int64()),
-        pa.array(np.where(nodes < users, "user", "product")),
-        pa.array(np.where(nodes < trained, "trained", "mapped")),
-        schemas.list_column(vectors),
+        pa.array(np.where(nodes < plan.users, "user", "product")),
+        pa.array(np.where(nodes < plan.users + plan.warm, "trained", "mapped")),
+        schemas.list_column(vectors.astype(np.float32)),
     ]
-    return pa.table(columns, names=schemas.TABLES["embeddings"].arrow().names).cast(
-        schemas.TABLES["embeddings"].arrow()
-    )
-
-
-def write_skipgram(plan: Plan, workers: Workers, model: Vasg, blend: Blend) -> None:
-    """This worker's rows of the baseline skipgram: users and warm products, with the weight of popularity of ``blend``."""
-    own, trained = _trained(plan, model)
-    is_product = own >= plan.users
-    vectors = published(plan.config.train.objective, trained, is_product, trained[is_product, :-1], 0.0, blend)
-    baselines.write(plan, "skipgram", workers.index, own, vectors)
-
-
-def _trained(plan: Plan, model: Vasg) -> tuple[Any, Any]:
-    """Nodes [n] and rows [n, D + 1] of this worker; a node without a train pair was in no walk and has none."""
-    own = model.rows.own.cpu().numpy()
-    seen = np.load(plan.degree, mmap_mode="r")[own] > 0
-    return own[seen], model.rows.values.cpu().numpy()[seen]
+    table = pa.table(columns, names=kind.names).cast(kind)
+    target = Path(plan.output) / f"part-{workers.index:05d}.parquet"
+    pq.write_table(table, target, compression="zstd", use_dictionary=False)
+    workers.wait()

@@ -9,6 +9,7 @@ mean picture m then has the posterior mean t = n rho m / (n rho + 1 - rho), and 
 t x / (1 - rho): the logarithm of a ratio, as Skip-Gram scores are. It is the inner product of the two rows given here.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,6 @@ from sklearn.decomposition import PCA
 from vasg import randomness
 from vasg.feature_matrix import spread, transformed
 
-_COMPONENTS = 128  # of the features: enough for all that purchases tell, few enough to leave their noise out
-_CLUSTERS = 512
 _MEMBERS = 8  # products of a cluster, at least, on average
 _SOFTNESS = 0.1  # difference of cosines that makes one cluster e times as likely as another
 _CLUSTER_SHARE = 0.5  # length of the memberships where the components have length 1
@@ -32,9 +31,21 @@ _SMALLEST_RHO = 1e-4
 Floats = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Detail:
+    """How closely a picture is looked at: principal components of the features, and clusters (0: components alone)."""
+
+    components: int
+    clusters: int
+
+
+FINE = Detail(128, 512)  # enough for all that purchases tell, few enough to leave the features' noise out
+SMOOTH = Detail(64, 0)  # better where what matters are a few directions, and neighbourhoods tell nothing more
+
+
 def visual_prior(
     features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, dim: int,
-    seed: int,
+    seed: int, detail: Detail = FINE,
 ) -> Floats:  # fmt: skip
     """[U + P, dim] embeddings of users and products by pictures; zero for products without one and their buyers.
 
@@ -46,7 +57,7 @@ def visual_prior(
     pairs = pairs[has_feature[pairs[:, 1]]]
     if len(fitted) < 2 or not len(pairs):
         return prior
-    looks = _looks(features, has_feature, spread(fitted), seed)
+    looks = _looks(features, has_feature, spread(fitted), detail, seed)
     bought = csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), (users, len(features)))
     looks[has_feature] -= (bought.sum(0) @ looks) / len(pairs)
     axes, rho = _axes(looks, bought, seed)
@@ -58,16 +69,19 @@ def visual_prior(
     return prior
 
 
-def _looks(features: NDArray[Any], has_feature: NDArray[np.bool_], fitted: NDArray[np.int64], seed: int) -> Floats:
+def _looks(
+    features: NDArray[Any], has_feature: NDArray[np.bool_], fitted: NDArray[np.int64], detail: Detail, seed: int
+) -> Floats:
     """[P, k] x of all products, of length sqrt(k); zero without a picture. ``fitted`` are the products to learn from."""
     state = seed % 2**32
     unit = _unit(features[fitted].astype(np.float32))
-    components = _Components(unit, _COMPONENTS, state)
+    components = _Components(unit, detail.components, state)
     sample = components.of(unit)
-    clusters = MiniBatchKMeans(
-        max(1, min(_CLUSTERS, len(fitted) // _MEMBERS)), n_init=1, batch_size=2048, random_state=state
-    )
-    centers = _unit(clusters.fit(sample).cluster_centers_.astype(np.float32))
+    count = min(detail.clusters, len(fitted) // _MEMBERS)
+    centers = sample[:0]
+    if count:
+        clusters = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=state).fit(sample)
+        centers = _unit(clusters.cluster_centers_.astype(np.float32))
     joined = _Components(np.hstack([sample, _membership(sample, centers)]), _LOOKS, state)
 
     def look(rows: Floats) -> Floats:
@@ -94,7 +108,7 @@ class _Components:
 def _membership(components: Floats, centers: Floats) -> Floats:
     """[n, clusters] square roots of shares that add up, so that a row has length _CLUSTER_SHARE."""
     nearness = components @ centers.T / _SOFTNESS
-    share = np.exp(nearness - nearness.max(1, keepdims=True))
+    share = np.exp(nearness - nearness.max(1, keepdims=True, initial=-np.inf))
     share /= share.sum(1, keepdims=True)
     membership: Floats = _CLUSTER_SHARE * np.sqrt(share)
     return membership

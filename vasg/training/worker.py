@@ -2,20 +2,21 @@
 
 import os
 import time
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from vasg.errors import ConfigurationError
-from vasg.training import baselines, checkpoint, collapse
-from vasg.training.baselines import Log
-from vasg.training.blend import choose
+from vasg.training import checkpoint, collapse
+from vasg.training.baselines import Log, skip_gram_plan, write_pairwise
+from vasg.training.blend import blended_terms, choose
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
-from vasg.training.publish import write_embeddings, write_skipgram
+from vasg.training.publish import write_blend, write_paper, write_skipgram
+from vasg.training.terms import Vectors, fetch, popularity, train_pairwise
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
 
@@ -32,27 +33,42 @@ def train(workers: Workers, plan: Plan) -> Log:
     log = _skip_gram(plan, workers, model, "skipgram")
     mapping = Mapping(plan, workers, model.rows, model.decoder, features)
     log += _mapping(plan, workers, mapping)
-    blend, auc = choose(plan, model.rows, mapping)
-    chosen = asdict(blend) | {"validation_auc": auc}
-    log += [("blend", 1, name, value) for name, value in chosen.items()]
-    write_embeddings(plan, workers, model, mapping, blend)
+    blended = plan.config.train.objective == "sampled"
+    if blended or plan.evaluated:
+        train_pairwise(plan, workers)
+    if blended:
+        log += _publish(plan, workers, model, mapping)
+    else:
+        write_paper(plan, workers, model, mapping)
     return log + _baselines(plan, workers, features)
 
 
+def _publish(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> Log:
+    """Weigh the terms of the score and write their sum."""
+    terms, blend, mapped = blended_terms(plan, model.rows, mapping)
+    kept = write_blend(plan, workers, model, mapping, terms, blend)
+    chosen = blend.weight | {"mapped": mapped}
+    workers.say(
+        f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in chosen.items())}; "
+        f"AUC on validation pairs {blend.auc:.3f}; {100 * kept:.1f} % of the scores' squares kept"
+    )
+    return [("blend", 1, name, value) for name, value in (chosen | {"validation_auc": blend.auc, "kept": kept}).items()]
+
+
 def _baselines(plan: Plan, workers: Workers, features: Features) -> Log:
-    """Train the baselines that learn; only an evaluation has a use for them."""
+    """Write and train the baselines that learn; only an evaluation has a use for them."""
     if not plan.evaluated:
         return []
-    log = baselines.train_bpr(plan, workers)
+    log = Log()
+    write_pairwise(plan, workers)
     if "skipgram" in plan.config.train.baselines:
         alone = Vasg(plan, workers, features, features.device, visual=False)
-        log += _skip_gram(baselines.skip_gram_plan(plan), workers, alone, "skipgram_baseline")
-        blend, auc = choose(plan, alone.rows, None)
-        log += [
-            ("skipgram_baseline", 1, "popularity", blend.popularity),
-            ("skipgram_baseline", 1, "validation_auc", auc),
-        ]
-        write_skipgram(plan, workers, alone, blend)
+        log += _skip_gram(skip_gram_plan(plan), workers, alone, "skipgram_baseline")
+        terms: dict[str, Vectors] = {"skipgram": partial(fetch, alone.rows), "popularity": popularity(plan)}
+        blend = choose(plan, terms, {"skipgram": 1.0, "popularity": 1.0})
+        chosen = blend.weight | {"validation_auc": blend.auc}
+        log += [("skipgram_baseline", 1, name, value) for name, value in chosen.items()]
+        write_skipgram(plan, workers, alone, blend, terms)
     workers.wait()
     return log
 

@@ -1,0 +1,119 @@
+"""The terms of the published score, each the inner product of its own vectors of users and products.
+
+============ ==========================================================================================
+skipgram     trained on the walks; a cold product has what its picture makes of it (the mapping M, the prior)
+prior        what pictures say of taste in closed form, in detail: where skipgram started
+smooth_prior the same by directions alone, without clusters of pictures
+vbpr         learned from pairs of products, one bought, by pictures and purchases
+bpr          the same by purchases alone; a cold product has none
+popularity   logarithm of one plus the train purchases of a product; a cold one's is that of the mean
+============ ==========================================================================================
+
+Each is best somewhere: few purchases or many, pictures that tell all or nothing. ``vasg.training.blend`` weighs them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vasg.files import write_atomically
+from vasg.training import bpr
+from vasg.training.mapping import Mapping
+from vasg.training.plan import Plan
+from vasg.training.sharded import ShardedRows
+from vasg.training.workers import Workers
+
+Floats = NDArray[np.float32]
+Vectors = Callable[[NDArray[np.int64]], Floats]  # nodes [n] ascending -> [n, d]; all workers call it together
+PAIRWISE = ("vbpr", "bpr")
+
+
+def train_pairwise(plan: Plan, workers: Workers) -> None:
+    """Train vbpr and bpr, each on one worker, into files that all of them read; what is there already is kept."""
+    for number, name in enumerate(PAIRWISE):
+        target = pairwise_file(plan, name)
+        if number % workers.size == workers.index and not target.exists():
+            vectors = _train(plan, visual=name == "vbpr")
+            write_atomically(target, partial(_save, vectors))
+    workers.wait()
+
+
+def _save(vectors: Floats, path: Path) -> None:
+    with path.open("wb") as file:  # np.save would add .npy to the temporary name
+        np.save(file, vectors, allow_pickle=False)
+
+
+def pairwise_file(plan: Plan, name: str) -> Path:
+    """The vectors [U+W+C, d] of vbpr or bpr."""
+    return Path(plan.checkpoints) / f"{name}.npy"
+
+
+def _train(plan: Plan, visual: bool) -> Floats:
+    pairs, has_feature, features = np.load(plan.pairs), np.load(plan.has_feature), np.load(plan.features, mmap_mode="r")
+    held_out = bpr.Validation(
+        np.load(plan.validation) - [0, plan.users], np.load(plan.candidates) - plan.users, np.load(plan.known)
+    )
+    looks = np.zeros((plan.products, 0), np.float32)
+    if visual:
+        looks = bpr.components(features, has_feature, plan.warm, plan.config.seed)
+    user, product = bpr.bpr(pairs, plan.users, plan.warm, looks, held_out, plan.config.seed)
+    if not visual:
+        product[plan.warm :] = 0  # it knows nothing of a cold product
+    return np.concatenate([user, product])
+
+
+def all_terms(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> dict[str, Vectors]:
+    """The vectors of every term; ``mapped`` is the share of M in a cold product's row of skipgram, the rest is the prior."""
+    files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior}
+    files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE}
+    stored: dict[str, Vectors] = {name: _stored(file) for name, file in files.items()}
+    return {"skipgram": skipgram(plan, rows, mapping, mapped), "popularity": popularity(plan)} | stored
+
+
+def _stored(file: str) -> Vectors:
+    vectors = np.load(file, mmap_mode="r")
+    return lambda nodes: np.asarray(vectors[nodes], np.float32)
+
+
+def popularity(plan: Plan) -> Vectors:
+    """[n, 1] one for users; of the logarithm, so that it counts as a factor of the odds."""
+    sold = np.load(plan.degree)[plan.users :]
+    log = np.concatenate([np.log1p(sold), np.full(plan.cold, np.log1p(sold.mean() if len(sold) else 0.0))])
+    values = np.concatenate([np.ones(plan.users), log]).astype(np.float32)
+    return lambda nodes: values[nodes, None]
+
+
+def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> Vectors:
+    """[n, D] trained rows; for cold products looks."""
+
+    def vectors(nodes: NDArray[np.int64]) -> Floats:
+        trained = nodes < plan.users + plan.warm
+        found = np.zeros((len(nodes), rows.dim), np.float32)
+        found[trained] = fetch(rows, nodes[trained])
+        prior, by_mapping = looks(plan, mapping, nodes[~trained] - plan.users)
+        found[~trained] = (1 - mapped) * prior + mapped * by_mapping
+        return found
+
+    return vectors
+
+
+def fetch(rows: ShardedRows, nodes: NDArray[np.int64]) -> Floats:
+    """[n, D] trained embeddings of ``nodes`` [n], ascending, from whichever workers own them."""
+    fetched = rows.fetch(torch.from_numpy(nodes).to(rows.device)).rows
+    values: Floats = fetched[:, : rows.dim].cpu().numpy()
+    return values
+
+
+def looks(plan: Plan, mapping: Mapping, product: NDArray[Any]) -> tuple[Floats, Floats]:
+    """[n, D] by the closed form and [n, D] by the mapping, of ``product`` [n]; zero without a picture."""
+    device = mapping.rows.device
+    seen = mapping.features.has(torch.from_numpy(product).to(device)).cpu().numpy()
+    prior = np.asarray(np.load(plan.prior, mmap_mode="r")[plan.users + product])
+    mapped = np.zeros_like(prior)
+    mapped[seen] = mapping.map(torch.from_numpy(product[seen]).to(device)).cpu().numpy()
+    return prior, mapped
