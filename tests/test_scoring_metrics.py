@@ -50,7 +50,7 @@ def test_metrics_by_hand() -> None:
         ("random", "warm", "all", 0, 5, 5, 0, 10),
         ("random", "warm", "all", 2, 6, 0, 0, 0),
     ]
-    table = metrics(rank_table(rows), (5,), 50, 1, "r")
+    table = metrics(rank_table(rows), {}, (5,), 50, 1, "r")
     schemas.check("metrics", table.schema)
     found = {(row["model"], row["metric"]): row for row in table.to_pylist()}
     expected = {
@@ -70,8 +70,25 @@ def test_metrics_by_hand() -> None:
     assert len(found) == 11
 
 
+def test_a_kind_is_the_mean_over_its_own_pairs() -> None:
+    rows = [
+        ("vasg", setting, "setting", user, product, above, 0, 10)
+        for setting, user, product, above in [
+            ("warm", 0, 5, 1),
+            ("warm", 1, 6, 9),
+            ("cold", 0, 8, 2),
+            ("cold", 1, 9, 7),
+        ]
+    ]
+    kinds = {"warm_few_shot": np.array([6, 7]), "cold_held_out": np.array([8]), "cold_natural": np.array([], np.int64)}
+    table = metrics(rank_table(rows), kinds, (5,), 50, 1, "r").to_pylist()
+    found = {row["setting"]: (row["value"], row["n"]) for row in table if row["metric"] == "auc"}
+    expected = {"warm": (0.5, 2), "cold": (0.55, 2), "warm_few_shot": (0.1, 1), "cold_held_out": (0.8, 1)}
+    assert found == {setting: pytest.approx(value) for setting, value in expected.items()}
+
+
 def test_no_test_pairs_give_an_empty_table() -> None:
-    table = metrics(schemas.TABLES["pair_ranks"].arrow().empty_table(), (5,), 50, 1, "r")
+    table = metrics(schemas.TABLES["pair_ranks"].arrow().empty_table(), {}, (5,), 50, 1, "r")
     schemas.check("metrics", table.schema)
     assert len(table) == 0
 

@@ -15,7 +15,7 @@ from split_oracle import PRODUCTS, USERS, Review, features_frame, oracle, review
 from vasg.config import Split
 from vasg.errors import DataError
 from vasg.nodes import numbered
-from vasg.split import assign_parts, filter_users
+from vasg.split import assign_parts, filter_users, held_out
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,6 +102,9 @@ def test_a_user_is_split_alike_whoever_else_is_there_and_otherwise_with_another_
         return {(r.user_id, r.product_id): r.part for r in frame.collect()}
 
     everybody = parts(reviews, 1)
+    removed = held_out(spark.createDataFrame([(p,) for p in PRODUCTS], "product_id string"), 1, 0.2).collect()
+    assert {r.product_id for r in removed} == {p for p in PRODUCTS if all(everybody[u, p] == "test" for u in USERS)}
+    assert removed
     alone = parts([r for r in reviews if r.user_id == "u3"], 1)
     assert alone == {pair: part for pair, part in everybody.items() if pair[0] == "u3"}
     assert parts(reviews, 2) != everybody

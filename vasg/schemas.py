@@ -141,7 +141,7 @@ _ALL = (
         (
             _column("run_id", _STRING, "the run"),
             _column("model", _STRING, "vasg or a baseline"),
-            _column("setting", _STRING, "warm or cold"),
+            _column("setting", _STRING, "warm or cold; of these cold_natural, cold_held_out, warm_few_shot (see README)"),
             _column("candidates", _STRING, "all or setting"),
             _column("metric", _STRING, "auc, auc_strict, recall@K, ndcg@K, hit_rate@K; auc_lead (of vasg over this model)"),
             _column("value", _DOUBLE, "mean over test pairs"),

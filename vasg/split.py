@@ -110,6 +110,12 @@ def draw(pairs: DataFrame, seed: int, holdout_cold_fraction: float) -> DataFrame
     return keyed.mapInArrow(function, f"{columns}, held_out boolean, draw long")
 
 
+def held_out(product_ids: DataFrame, seed: int, holdout_cold_fraction: float) -> DataFrame:
+    """Those of the products (column product_id) whose every pair ``assign_parts`` holds out."""
+    anybody = product_ids.select(F.lit("").alias("user_id"), "product_id")
+    return draw(anybody, seed, holdout_cold_fraction).where("held_out").select("product_id")
+
+
 def _draw_batches(batches: Iterator[pa.RecordBatch], seed: int, fraction: float) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         user, product = (batch.column(name).to_numpy() for name in ("user_key", "product_key"))

@@ -13,20 +13,28 @@ from vasg.scoring.bootstrap import intervals
 _PUBLISHED = "vasg"  # the model behind the recommendations
 
 
-def metrics(pair_ranks: pa.Table, ks: tuple[int, ...], resamples: int, seed: int, run_id: str) -> pa.Table:
+def metrics(
+    pair_ranks: pa.Table,
+    kinds: dict[str, NDArray[np.int64]],
+    ks: tuple[int, ...],
+    resamples: int,
+    seed: int,
+    run_id: str,
+) -> pa.Table:
     """The table metrics. All models have the same pairs; pairs without a candidate count in no mean.
 
-    A baseline's auc_lead is how far the published model's AUC is above its own. Intervals come from resampling users,
-    for cold products users and products: few products stand behind many pairs.
+    ``kinds`` are settings reported beside all of the warm and of the cold pairs: the nodes of their test products. A
+    kind's name begins with the setting whose candidates it is ranked against: cold_held_out, warm_few_shot. A baseline's
+    auc_lead is how far the published model's AUC is above its own. Intervals come from resampling users, for cold
+    products users and products: few products stand behind many pairs.
     """
     rows: list[tuple[Any, ...]] = []
-    for setting in ("warm", "cold"):
+    for setting in ("warm", "cold", *kinds):
+        part = pair_ranks.filter((pc.field("setting") == setting.split("_")[0]) & (pc.field("candidate_count") > 0))
+        if setting in kinds:
+            part = part.filter(pc.is_in(part["product"], pa.array(kinds[setting], pa.int64())))
         for candidates in ("all", "setting"):
-            chosen = pair_ranks.filter(
-                (pc.field("setting") == setting)
-                & (pc.field("candidates") == candidates)
-                & (pc.field("candidate_count") > 0)
-            )
+            chosen = part.filter(pc.field("candidates") == candidates)
             if chosen.num_rows:
                 rows += [(run_id, *row) for row in _group(chosen, setting, candidates, ks, resamples, seed)]
     schema = schemas.TABLES["metrics"].arrow()
@@ -57,7 +65,7 @@ def _group(
         lead = pair_columns[_PUBLISHED, "auc"] - pair_columns[baseline, "auc"]
         pair_columns[baseline, "auc_lead"] = lead  # paired: what makes a pair hard is hard for both
     values, user_values = (np.stack([*columns.values()], axis=1) for columns in (pair_columns, user_columns))
-    low, high = intervals(values, user_values, user, product, setting == "cold", resamples, seed)
+    low, high = intervals(values, user_values, user, product, setting.startswith("cold"), resamples, seed)
     mean = np.concatenate((values.mean(axis=0), user_values.mean(axis=0)))
     return [
         (model, setting, candidates, metric, float(mean[i]), float(low[i]), float(high[i]), len(user))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyspark.sql import functions as F
 
 from vasg import schemas
 from vasg.feature_matrix import feature_matrix
@@ -18,8 +19,10 @@ from vasg.scoring import leakage, models, pictures, recommendations, tasks
 from vasg.scoring.blocks import Settings
 from vasg.scoring.inputs import ORIGINS, Embeddings, Purchases, read_baseline, read_embeddings, read_purchases
 from vasg.scoring.metrics import metrics
+from vasg.split import held_out
 from vasg.stages import run_date
 
+_FEW = 5  # train purchases of a product, at most, that make it few-shot
 _FROM_PICTURES = ("wboi", "visual_popular", "image_knn")
 
 
@@ -53,7 +56,7 @@ def score(job: Job) -> None:
     left_out = recommendations.uncovered(purchases, embeddings, has_feature, lengths)
     publication.write_arrow("uncovered", left_out)
     pair_ranks = _read_pair_ranks(ranks_to)
-    table = metrics(pair_ranks, config.metric_k, config.bootstrap, seed, job.run_id)
+    table = metrics(pair_ranks, _kinds(job, purchases), config.metric_k, config.bootstrap, seed, job.run_id)
     publication.write_arrow("metrics", table)
     _report(job, purchases, embeddings, pair_ranks, table, left_out)
 
@@ -90,6 +93,26 @@ def _baselines(
             yield pictures.visual_popular(looks, purchases, users, columns, weight)
         if "image_knn" in wanted:
             yield pictures.image_knn(looks, purchases, users, seed)
+
+
+def _kinds(job: Job, purchases: Purchases) -> dict[str, NDArray[np.int64]]:
+    """Nodes of the products that metrics are reported for apart: nobody buys them alike, and no two for the same reason.
+
+    Cold products are natural where all that bought them happen to be held out, or held out on purpose; few-shot are
+    warm products of at most five train purchases.
+    """
+    split, nodes = job.config.split, purchases.users + np.arange(purchases.products)
+    removed = np.zeros(purchases.products, np.bool_)
+    if split.holdout_cold_fraction:
+        cold = job.warehouse.read(job.spark, "nodes").where("is_cold").select(F.col("id").alias("product_id"))
+        ids = held_out(cold, job.config.seed, split.holdout_cold_fraction).toPandas()["product_id"]
+        removed = pc.is_in(purchases.product_ids, pa.array(ids, pa.large_string())).to_numpy(zero_copy_only=False)
+    few = models.train_purchases(purchases) <= _FEW
+    return {
+        "cold_natural": nodes[purchases.is_cold & ~removed],
+        "cold_held_out": nodes[purchases.is_cold & removed],
+        "warm_few_shot": nodes[~purchases.is_cold & few],
+    }
 
 
 def _read_pair_ranks(directory: Path) -> pa.Table:
