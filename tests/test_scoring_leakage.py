@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,12 +152,10 @@ def test_leaks_and_broken_contracts_stop_the_job(
 def _other_split(warehouse: Warehouse) -> None:
     """What ``filter_users`` alone, run again with another seed, does: other pairs are held out, the model saw them."""
     pairs = warehouse.read_arrow("interactions").to_pylist()
-    seen = {p["product"] for p in pairs if p["split"] == "train"}
-    test = next(p for p in pairs if p["split"] == "test_warm")
-    bought_often = [p for p in pairs if p["split"] == "train" and sum(
-        q["product"] == p["product"] and q["split"] == "train" for q in pairs) > 1]  # fmt: skip
-    assert test["product"] in seen
-    test["split"], bought_often[0]["split"] = "train", "test_warm"
+    bought = Counter(p["product"] for p in pairs if p["split"] == "train")
+    held = next(p for p in pairs if p["split"] == "test_warm")
+    seen = next(p for p in pairs if p["split"] == "train" and bought[p["product"]] > 1)
+    held["split"], seen["split"] = "train", "test_warm"
     with warehouse.publication("filter_users", "r1", "") as publication:
         publication.write_arrow("nodes", warehouse.read_arrow("nodes"))
         publication.write_arrow(

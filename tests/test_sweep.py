@@ -211,7 +211,7 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
     def start(*vary: str) -> subprocess.Popen[str]:
         shop = tmp_path / "shop"
         if not shop.exists():
-            sizes = ["--users", "60", "--products", "100", "--ratings", "700", "--dim", "8"]
+            sizes = ["--users", "60", "--products", "100", "--ratings", "700", "--dim", "32"]
             subprocess.run([sys.executable, "-m", "vasg.demo", "--out", str(shop), *sizes], check=True, cwd=HOME)
         command = [sys.executable, "-m", "vasg.cli", "sweep", "--config", str(shop / "config.toml"), "--seeds", "0"]
         command += ["--root", str(tmp_path / "sweep")]

@@ -3,8 +3,8 @@
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -40,10 +40,11 @@ def sweep(
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the runs are stopped
         runs = Runs(plan.runs, jobs, options, sweep_id)
         rows = pd.DataFrame()
-        for run in runs.run():
-            if runs.codes[run] == 0:
-                rows = collect(plan, [run for run, code in runs.codes.items() if code == 0])
-                write_atomically(directory / "sweep.parquet", rows.to_parquet)
+        with closing(runs.run()) as ended:
+            for run in ended:
+                if runs.codes[run] == 0:
+                    rows = collect(plan, [run for run, code in runs.codes.items() if code == 0])
+                    write_atomically(directory / "sweep.parquet", rows.to_parquet)
         if len(rows):
             _show(plan, rows, directory)
     failed = {run: code for run, code in runs.codes.items() if code}
@@ -63,7 +64,7 @@ def _show(plan: Plan, rows: pd.DataFrame, directory: Path) -> None:
 
 def _seeds(text: str) -> list[int]:
     try:
-        seeds: list[Any] = [int(part) for part in text.split(",")]
+        seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"--seeds {text}: write numbers with commas between them, as in 0,1,2") from None
     return list(dict.fromkeys(seeds))

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class Runs:
         self._told: set[Run] = set()
         self.codes: dict[Run, int] = {}  # exit codes of the runs that have ended, in that order
 
-    def run(self) -> Iterator[Run]:
-        """Each run as it ends, also those that had nothing to do. What still runs when the caller leaves is stopped."""
+    def run(self) -> Generator[Run, None, None]:
+        """Each run as it ends, also those that had nothing to do. What still runs when it is closed is stopped."""
         try:
             while self._waiting or self._running:
                 yield from self._start_ready()
