@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -208,13 +208,13 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
     """``sweep("train.dim=4", ...)`` starts one over a small generated shop, in tmp_path/sweep."""
     started = []
 
-    def start(*vary: str) -> subprocess.Popen[str]:
+    def start(*vary: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
         shop = tmp_path / "shop"
         if not shop.exists():
             sizes = ["--users", "60", "--products", "100", "--ratings", "700", "--dim", "32"]
             subprocess.run([sys.executable, "-m", "vasg.demo", "--out", str(shop), *sizes], check=True, cwd=HOME)
         command = [sys.executable, "-m", "vasg.cli", "sweep", "--config", str(shop / "config.toml"), "--seeds", "0"]
-        command += ["--root", str(tmp_path / "sweep")]
+        command += ["--root", str(tmp_path / "sweep"), *options]
         for option, values in (("--vary", vary), ("--set", SMALL)):
             command += [word for value in values for word in (option, value)]
         started.append(
@@ -255,6 +255,19 @@ def test_a_key_that_does_not_exist_is_one_line_and_nothing_is_started(sweep: Swe
     assert len(errors.splitlines()) == 1
     assert "did you mean train.mapping.noise?" in errors
     assert not (tmp_path / "sweep").exists()
+
+
+def test_runs_that_fail_are_named_and_do_not_stop_those_beside_them(sweep: Sweep, tmp_path: Path) -> None:
+    process = sweep("train.dim=4", "train.window=3", options=["--jobs", "2", "--set", "reviews.path=gone.json.gz"])
+    output, errors = process.communicate()
+    assert process.returncode == 66, output + errors
+    happened = [line.split()[1:3] for line in output.splitlines() if line.startswith("sweep: ")]
+    assert happened[:2] == [["base/seed=0", "started;"], ["base/seed=0", "failed"]]
+    assert happened[2:4] == [["train.dim=4/seed=0", "started;"], ["train.window=3/seed=0", "started;"]]
+    assert sorted(happened[4:]) == [["train.dim=4/seed=0", "failed"], ["train.window=3/seed=0", "failed"]]
+    assert len(errors.splitlines()) == 3
+    assert all("66: vasg preprocess_reviews: " in line and "gone.json.gz" in line for line in errors.splitlines())
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"runs"}
 
 
 @pytest.mark.slow

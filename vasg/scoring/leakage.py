@@ -30,13 +30,8 @@ def check(warehouse: Warehouse, purchases: Purchases, embeddings: Embeddings) ->
     _refuse_products(purchases, cold_trained, "cold, but their embeddings were trained on purchases", "train")
     in_train = np.bincount(purchases.user[purchases.of("train")], minlength=purchases.users) > 0
     without = trained[: purchases.users] & ~in_train
-    _refuse(
-        without,
-        "user",
-        purchases.user_ids,
-        "without a purchase in split train, but their embeddings were trained",
-        "train",
-    )
+    what = "without a purchase in split train, but their embeddings were trained"
+    _refuse(without, "user", purchases.user_ids, what, "train")
     _check_origin(warehouse)
     _check_walks(warehouse, purchases)
 
@@ -69,7 +64,7 @@ def _check_splits(purchases: Purchases) -> None:
 
 
 def _check_origin(warehouse: Warehouse) -> None:
-    """What a stage has read, by digest, is what is published: another split has other test pairs."""
+    """What a stage has read, by digest, is what is published: of another split it would have seen the test pairs."""
     stages = warehouse.catalog()["stages"]
     for stage, made in _MADE_FROM_PURCHASES.items():
         inputs = stages.get(stage, {}).get("inputs")
@@ -79,7 +74,7 @@ def _check_origin(warehouse: Warehouse) -> None:
             if digest != warehouse.digest(table):
                 raise DataError(
                     f"leakage: table {made} was made from another version of table {table} than the one published now, "
-                    f"where other pairs may have been held out; run {stage} again"
+                    f"so that test pairs may have reached it; run {stage} again"
                 )
 
 
