@@ -13,7 +13,7 @@ from vasg.sweep.plan import Point, is_number
 from vasg.sweep.results import MEASURES, legend
 
 _ROWS = {"AUC": ("mean", "low", "high"), "difference from base": ("difference", "difference_low", "difference_high")}
-_WIDE = 20  # numbers that span more than this factor stand on a logarithmic axis
+_WIDE = 10  # numbers that span this factor or more stand on a logarithmic axis
 
 
 def draw(summary: pd.DataFrame, key: str, points: list[Point], path: Path) -> None:
@@ -54,7 +54,7 @@ def _curve(axes: Axes, x: Any, rows: pd.DataFrame, columns: tuple[str, str, str]
 
 def _scale(axes: Axes, places: list[Any], points: list[Point]) -> None:
     """Ticks at the points, named as in the configuration; the other panels share the axis."""
-    if is_number(points[0].value) and min(places) > 0 and max(places) > _WIDE * min(places):
+    if is_number(points[0].value) and min(places) > 0 and max(places) >= _WIDE * min(places):
         axes.set_xscale("log")
     axes.set_xticks(places, [point.label for point in points])
     axes.minorticks_off()
