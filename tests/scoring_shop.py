@@ -100,16 +100,39 @@ def tables(shop: Shop, shuffle: int = 1) -> dict[str, pa.Table]:
             "feature": pa.array(list(shop.features[shop.has_feature]), pa.list_(pa.float32())),
         }),
     }  # fmt: skip
+    result["walks"] = _walks(bought)
     return {name: table.take(pa.array(rng.permutation(len(table)))) for name, table in result.items()}
 
 
+def _walks(bought: Purchases, length: int = 6, each: int = 4) -> pa.Table:
+    """Walks from every user with a train pair to a product of his, to a buyer of it, and so on."""
+    pairs = np.column_stack([bought.user, bought.product + bought.users])[bought.of("train")]
+    rng, walks = np.random.default_rng(3), []
+    for user in np.repeat(np.unique(pairs[:, 0]), each):
+        walk = [int(user)]
+        while len(walk) < length:
+            walk.append(int(rng.choice(pairs[(pairs == walk[-1]).any(1), len(walk) % 2])))
+        walks.append(walk)
+    return pa.table({"walk_id": np.arange(len(walks)), "walk": pa.array(walks, pa.list_(pa.int32()))})
+
+
+_STAGES = {
+    "filter_users": ("nodes", "interactions", "image_features"),
+    "generate_walks": ("walks",),
+    "train": ("embeddings", "baseline_embeddings"),
+}
+
+
 def publish(root: Path, content: dict[str, pa.Table]) -> Warehouse:
-    """Put the tables into a warehouse."""
+    """Put the tables into a warehouse, as made by their stages from those before them."""
     warehouse = Warehouse(root)
-    with warehouse.publication("given", "r0", "") as publication:
-        for name, table in content.items():
-            publication.write_arrow(name, table)
-        publication.commit("", {})
+    for stage, names in _STAGES.items():
+        given = {name: content[name] for name in names if name in content}
+        inputs = {name: entry["digest"] for name, entry in warehouse.catalog()["tables"].items()}
+        with warehouse.publication(stage, "r0", "") as publication:
+            for name, table in given.items():
+                publication.write_arrow(name, table)
+            publication.commit("", {"inputs": inputs})
     return warehouse
 
 

@@ -40,6 +40,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--properties-file", metavar="FILE", help="Spark settings (default: spark_conf/local.conf)")
     run.set_defaults(call=_run)
 
+    sweep = commands.add_parser("sweep", help="run configurations side by side and draw quality over what varies")
+    add_arguments(sweep)
+    sweep.add_argument(
+        "--vary", action="append", required=True, metavar="SECTION.KEY=VALUE,VALUE", help="a curve; may be repeated"
+    )
+    sweep.add_argument("--seeds", default="0,1,2", metavar="N,N", help="each point runs with each (default: 0,1,2)")
+    sweep.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    sweep.add_argument("--properties-file", metavar="FILE", help="Spark settings, as of vasg run")
+    sweep.set_defaults(call=_sweep)
+
     path = commands.add_parser("path", help="print the directory of a table's current version")
     path.add_argument("--root", required=True, metavar="DIR")
     path.add_argument("table", metavar="TABLE")
@@ -56,6 +66,15 @@ def _run(arguments: argparse.Namespace) -> int:
     return run(
         arguments.config, arguments.root, arguments.first, arguments.last, arguments.set, arguments.properties_file,
         arguments.verbose,
+    )  # fmt: skip
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from vasg.sweep.command import sweep
+
+    return sweep(
+        arguments.config, arguments.root, arguments.vary, arguments.seeds, arguments.jobs, arguments.set,
+        arguments.properties_file, arguments.verbose,
     )  # fmt: skip
 
 

@@ -127,6 +127,7 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
         for table in this.reads:
             warehouse.verify(table)
         mark = fingerprint(this, config, warehouse)  # before reading: a change meanwhile must not pass as done
+        inputs = {table: warehouse.digest(table) for table in this.reads}  # what the outputs were made from
         with warehouse.publication(name, run_id, to_toml(config)) as publication:
             job = Job(this, config, warehouse, publication, run_id)
             try:
@@ -137,6 +138,7 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
                 "seconds": round(time.monotonic() - started, 1),
                 "rows_in": {table: int(warehouse.manifest(table)["rows"]) for table in this.reads},
                 "rows_out": publication.rows,
+                "inputs": inputs,
                 "counts": job.counts,
             }
             publication.commit(mark, summary)

@@ -1,22 +1,39 @@
 """Checks that stop the job before anything is scored: a metric over leaked pairs is worse than none."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from vasg import schemas
 from vasg.errors import DataError
+from vasg.feature_matrix import fixed_width
 from vasg.scoring.inputs import ORIGINS, SPLITS, Embeddings, Purchases
+from vasg.tables import Warehouse
+
+_WALKS = 16_384  # that are looked at
+_MADE_FROM_PURCHASES = {"generate_walks": "walks", "train": "embeddings"}  # stage -> what it made
 
 
-def check(purchases: Purchases, embeddings: Embeddings) -> None:
+def check(warehouse: Warehouse, purchases: Purchases, embeddings: Embeddings) -> None:
     """Raise DataError, naming the first offender and how many there are, when test data can have reached the model.
 
     A pair is in one split, once; cold products have no purchase in train, and warm ones do; the vectors of cold products
-    do not come from walks over purchases. Warm products whose vectors were mapped from pictures leak nothing.
+    and of users without a train pair do not come from walks over purchases; walks and embeddings were made from the very
+    tables that are published now, and the first walks go along train pairs only. Warm products whose vectors were
+    mapped from pictures leak nothing.
     """
     _check_pairs(purchases)
     _check_splits(purchases)
-    cold_trained = purchases.is_cold & (embeddings.origin[purchases.users :] == ORIGINS.index("trained"))
+    trained = embeddings.origin == ORIGINS.index("trained")
+    cold_trained = purchases.is_cold & trained[purchases.users :]
     _refuse_products(purchases, cold_trained, "cold, but their embeddings were trained on purchases", "train")
+    in_train = np.bincount(purchases.user[purchases.of("train")], minlength=purchases.users) > 0
+    without = trained[: purchases.users] & ~in_train
+    what = "without a purchase in split train, but their embeddings were trained"
+    _refuse(without, "user", purchases.user_ids, what, "train")
+    _check_origin(warehouse)
+    _check_walks(warehouse, purchases)
 
 
 def _check_pairs(purchases: Purchases) -> None:
@@ -46,11 +63,51 @@ def _check_splits(purchases: Purchases) -> None:
     )
 
 
+def _check_origin(warehouse: Warehouse) -> None:
+    """What a stage has read, by digest, is what is published: of another split it would have seen the test pairs."""
+    stages = warehouse.catalog()["stages"]
+    for stage, made in _MADE_FROM_PURCHASES.items():
+        inputs = stages.get(stage, {}).get("inputs")
+        if inputs is None:
+            raise DataError(f"leakage: it is not known what table {made} was made from; run {stage} again")
+        for table, digest in inputs.items():
+            if digest != warehouse.digest(table):
+                raise DataError(
+                    f"leakage: table {made} was made from another version of table {table} than the one published now, "
+                    f"so that test pairs may have reached it; run {stage} again"
+                )
+
+
+def _check_walks(warehouse: Warehouse, purchases: Purchases) -> None:
+    """The steps of one row group of walks are train pairs: a sample, because there can be billions of steps."""
+    path = warehouse.files("walks")[0]
+    schemas.check("walks", pq.read_schema(path))
+    with pq.ParquetFile(path) as file:
+        first = next(file.iter_batches(_WALKS, columns=["walk"]), None)
+    if first is None:
+        return
+    walks = fixed_width(first["walk"], "walks", "walk").astype(np.int64)  # w x walk_length
+    steps = np.sort(np.stack([walks[:, :-1], walks[:, 1:]], axis=-1).reshape(-1, 2))  # user, product, whatever the way
+    known = np.column_stack([purchases.user, purchases.product + purchases.users])[purchases.of("train")]
+    nodes = purchases.users + purchases.products
+    wrong = ~np.isin(steps @ [nodes, 1], known @ [nodes, 1])
+    if wrong.any():
+        one, other = steps[wrong.argmax()]
+        raise DataError(
+            f"leakage: {wrong.sum()} of {len(steps)} steps of walks are no pair of split train, the first between nodes "
+            f"{one} and {other}; run generate_walks again"
+        )
+
+
 def _has_pair(purchases: Purchases, *splits: str) -> NDArray[np.bool_]:
     return np.bincount(purchases.product[purchases.of(*splits)], minlength=purchases.products) > 0
 
 
 def _refuse_products(purchases: Purchases, wrong: NDArray[np.bool_], what: str, stage: str) -> None:
+    _refuse(wrong, "product", purchases.product_ids, what, stage)
+
+
+def _refuse(wrong: NDArray[np.bool_], kind: str, ids: pa.Array, what: str, stage: str) -> None:
     if wrong.any():
-        first = purchases.product_ids[int(wrong.argmax())]
-        raise DataError(f"leakage: {wrong.sum()} products are {what}, first product {first}; run {stage} again")
+        first = ids[int(wrong.argmax())]
+        raise DataError(f"leakage: {wrong.sum()} {kind}s are {what}, first {kind} {first}; run {stage} again")

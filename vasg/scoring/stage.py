@@ -34,7 +34,7 @@ def score(job: Job) -> None:
     config, publication, seed = job.config.score, job.publication, job.config.seed
     purchases = read_purchases(job.warehouse)
     embeddings = read_embeddings(job.warehouse, purchases.users + purchases.products)
-    leakage.check(purchases, embeddings)
+    leakage.check(job.warehouse, purchases, embeddings)
     features, has_feature = feature_matrix(job.warehouse, purchases.product_ids)
 
     cold = recommendations.cold_places(config.top_k, config.max_cold_share)
