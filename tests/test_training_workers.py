@@ -122,3 +122,12 @@ def test_products_without_a_picture_are_trained_but_never_mapped(tmp_path: Path)
     assert USERS + WARM + 1 not in origin
     assert origin[USERS + 3] == "trained"
     assert {origin[USERS + WARM + k] for k in (0, 2, 3)} == {"mapped"}
+
+
+def test_without_a_decoder_the_mapping_is_learned_by_regression_alone(tmp_path: Path) -> None:
+    _, log = alone(tmp_path, decoder={"every": 0}, mapping={"objective": "regression", "steps": 300, "batch_size": 8})
+    losses = {(phase, name): value for phase, _, name, value in log}  # the last of each
+    assert losses["skipgram", "decoder_loss"] == losses["mapping", "reconstruction"] == 0
+    assert losses["mapping", "regression"] < 0.8  # of the variance
+    with pytest.raises(ConfigurationError, match=r"decoder\.every = 0"):
+        config(decoder={"every": 0})

@@ -103,7 +103,7 @@ class Decoder:
     hidden: tuple[Positive, ...] = (256, 512, 1024, 2048)
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     learning_rate: PositiveFloat = 1e-3
-    every: Positive = 8  # steps from one with the decoder to the next; the paper's every step: 1
+    every: Count = 8  # sampled: steps from one with the decoder to the next (paper: each step); 0: no decoder at all
     products_per_step: Positive = 512  # at most about this many distinct products in such a step
 
 
@@ -158,6 +158,10 @@ class Train:
     decoder: Decoder = Decoder()
     mapping: Mapping = Mapping()
     blend: Blend = Blend()
+
+    def __post_init__(self) -> None:
+        if self.decoder.every == 0 and self.mapping.objective != "regression":
+            raise ValueError('decoder.every = 0 leaves no decoder to reconstruct with; set mapping.objective = "regression"')
 
 
 @dataclass(frozen=True, config=_STRICT)

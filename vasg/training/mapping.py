@@ -61,14 +61,15 @@ class Mapping:
         clean = features.of(product)
         noise = normal_noise(dropout_keys(seed, number + _STAGE, product), features.dim) * features.deviation
         embedding = self.encoder(clean + settings.noise * noise, dropout_keys(seed, number, product))
-        reconstruction = (self.decoder(embedding) - clean).square().sum() / features.variance
         regression = (embedding - self.rows.embeddings[self.local[mine]]).square().sum() / self.variance
-        parts = {"reconstruction": [reconstruction], "regression": [regression], "both": [reconstruction, regression]}
+        reconstruction = torch.zeros(())
+        if settings.objective != "regression":
+            reconstruction = (self.decoder(embedding) - clean).square().sum() / features.variance
         self.optimizer.zero_grad()
-        torch.stack(parts[settings.objective]).sum().backward()
+        (reconstruction if settings.objective == "reconstruction" else reconstruction + regression).backward()
         parameters = list(self.encoder.parameters())
         flat = [p.grad.flatten() for p in parameters if p.grad is not None]
-        losses = torch.stack([reconstruction, regression, clean.new_tensor(len(mine))]).detach()
+        losses = torch.stack([reconstruction.to(clean), regression, clean.new_tensor(len(mine))]).detach()
         total = self.workers.total(torch.cat([*flat, losses]), "encoder")
         count, start = float(total[-1]), 0
         if count:

@@ -43,7 +43,8 @@ class Vasg:
             self.prior = torch.from_numpy(np.load(plan.prior, mmap_mode="r")[own] * np.float32(visual)).to(device)
             self.rows.embeddings.add_(self.prior)
             self.rows.values[:, -1] = self._popularity_bias()
-        sizes = [train.dim, *train.decoder.hidden, features.dim] if visual else [train.dim]  # no layer at all
+        self.decodes = visual and train.decoder.every > 0
+        sizes = [train.dim, *train.decoder.hidden, features.dim] if self.decodes else [train.dim]  # no layer at all
         self.decoder = Layers(sizes, train.decoder.dropout, features.positive, seed, "decoder").to(device)
         # both start at their optimum for an untrained model: log 2 a score, and the error of predicting the mean feature
         scores = 1.0 + (train.negative_weight if train.objective == "sampled" else 0.0)
@@ -51,7 +52,6 @@ class Vasg:
         self.log_var = nn.Parameter(start.to(device))
         parameters = [*self.decoder.parameters(), self.log_var]
         self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
-        self.visual = visual
         self.share = 1.0  # of the products of a batch that go through the decoder; follows the last batch
         self.figures = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
 
@@ -74,7 +74,7 @@ class Vasg:
         else:
             pull = self.rows.embeddings[rows] - self.prior[rows]
             gradient[:, :-1] += train.regularisation * pairs[:, None] * pull
-        if self.visual and (train.objective == "paper" or number % train.decoder.every == 0):
+        if self.decodes and (train.objective == "paper" or number % train.decoder.every == 0):
             gradient[:, :-1] += self._decode(rows, pairs, number, sums.product_loss, sums.product_pairs)
         self.rows.update(rows, gradient, learning_rate)
         figures = [sums.user_loss, sums.user_pairs, sums.product_loss, sums.product_pairs]
