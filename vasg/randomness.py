@@ -33,6 +33,7 @@ STREAMS = {
     "mapping_order": 15,
     "sample": 16,
     "bpr": 17,
+    "report": 18,
 }
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
