@@ -9,17 +9,22 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 from pyspark.sql import SparkSession
 from scoring_shop import publish, tables, with_splits
 from scoring_shop import shop as shop_of_vectors
 
 from vasg import cli
-from vasg.report import funnel
+from vasg.analysis.section import Section
+from vasg.report import command, funnel
+from vasg.report.analyses import analysis_chapter
 from vasg.report.coverage import gini, long_tail
+from vasg.report.page import Grid
 from vasg.report.quality import Measured, lead_sentence
 from vasg.report.run import outdated, published_run
 from vasg.report.strips import BOUGHT, PLACES, USERS, strips_chapter
@@ -48,6 +53,7 @@ walks_per_node = 4
 dim = 8
 epochs = 2
 device = "cpu"
+baselines = []
 [train.decoder]
 hidden = [8]
 [train.mapping]
@@ -56,6 +62,7 @@ steps = 8
 top_k = 5
 metric_k = [2, 5]
 bootstrap = 30
+baselines = ["random", "most_popular", "wboi"]
 """
 
 
@@ -248,6 +255,33 @@ def test_older_tables_beside_newer_ones_are_pointed_out(published: Warehouse, tm
     assert outdated(published_run(str(root))) == ["generate_walks", "train", "score"]
     assert cli.main(["report", "--root", str(root), "--out", str(tmp_path / "r.html")]) == 0
     assert "The tables of train are older than" in Page((tmp_path / "r.html").read_text()).text
+
+
+def test_a_run_that_publishes_meanwhile_is_noticed(
+    published: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(published.root, tmp_path / "root")
+
+    def page_during_a_publication(run: object) -> str:
+        publish(root, {"nodes": published.read_arrow("nodes")})
+        return "old and new"
+
+    monkeypatch.setattr(command, "page", page_during_a_publication)
+    assert cli.main(["report", "--root", str(root)]) == 75
+    assert "another run published" in capsys.readouterr().err
+    assert not list((root / "reports").glob(".*"))
+
+
+def test_analyses_become_chapters() -> None:
+    columns = {"method": ["a<b"], "auc": [0.5], "auc_low": [0.25], "auc_high": [0.75], "n": [12345], "ok": [True]}
+    table = pa.table(columns | {"none": pa.array([None], pa.float64())})
+    chapter = analysis_chapter(Section("Title", "one\n\ntwo", [Figure(figsize=(1, 1)), Figure(figsize=(1, 1))], table))
+    assert chapter.paragraphs == ["one", "two"]
+    *pictures, grid = chapter.blocks
+    assert [picture.pictures[0].src[:23] for picture in pictures] == ["data:image/webp;base64,"] * 2  # type: ignore[union-attr]
+    assert isinstance(grid, Grid)
+    assert grid.head == ["method", "auc", "n", "ok", "none"]
+    assert grid.rows == [["a<b", "0.5 (0.25 to 0.75)", "12,345", "yes", "-"]]
 
 
 @pytest.mark.parametrize(

@@ -2,35 +2,35 @@
 
 from pathlib import Path
 
-import pyarrow as pa
 from matplotlib import rc_context
 
-from vasg.analysis.section import Section
 from vasg.analysis.sections import sections
 from vasg.analysis.thumbnails import thumbnails
-from vasg.errors import OutputError
+from vasg.errors import OutputError, TryLater
 from vasg.files import make_directory, write_atomically
 from vasg.report import coverage, quality
+from vasg.report.analyses import analysis_chapter
 from vasg.report.charts import STYLE
 from vasg.report.funnel import funnel_chapter
-from vasg.report.page import Block, Chapter, Grid, Headline, Picture, Pictures, count, render, share
+from vasg.report.page import Headline, count, render, share
 from vasg.report.run import Run, outdated, published_run
 from vasg.report.run_card import run_card
 from vasg.report.strips import strips_chapter
 from vasg.report.training import training_chapter
 
-_MOST_ROWS = 100  # of an analysis's table
-
 
 def report(root: str, out: str | None = None) -> Path:
     """Write the page about the tables under ``root``; returns where it is (default: ROOT/reports/RUN_ID.html).
 
-    Raises InputMissing when no recommendations are published, and OutputError.
+    Raises InputMissing when no recommendations are published, TryLater when other tables are published while the page is
+    made, and OutputError.
     """
     run = published_run(root)
     path = Path(out) if out else run.warehouse.root / "reports" / f"{run.run_id}.html"
     make_directory(path.parent)
     text = page(run)
+    if run.warehouse.catalog()["sequence"] != run.sequence:
+        raise TryLater(f"another run published into {run.warehouse.root} meanwhile; run again")
     try:
         write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
     except OSError as error:
@@ -45,7 +45,7 @@ def page(run: Run) -> str:
     with rc_context(STYLE):  # type: ignore[arg-type]
         chapters = [
             quality.auc_chapter(metrics), quality.top_k_chapter(metrics), strips_chapter(run, thumbnails),
-            coverage.coverage_chapter(run, reach), training_chapter(run), *map(_analysis, analyses),
+            coverage.coverage_chapter(run, reach), training_chapter(run), *map(analysis_chapter, analyses),
             funnel_chapter(run), run_card(run),
         ]  # fmt: skip
         return render(_headline(run, quality.sentences(metrics), reach), [c for c in chapters if c is not None])
@@ -68,25 +68,3 @@ def _headline(run: Run, sentences: list[str], reach: coverage.Reach) -> Headline
         (share(reach.cold_places), "of the places in lists are held by cold products"),
     ]
     return Headline("VASG: what was recommended, and how well", subtitle, sentences, warnings, cards)
-
-
-def _analysis(section: Section) -> Chapter:
-    """A section of the paper's analyses as a chapter."""
-    paragraphs = [text.strip() for text in section.text.split("\n\n") if text.strip()]
-    pictures = [Picture(figure, section.title, "", chart=False) for figure in section.figures]
-    blocks: list[Block] = [Pictures(pictures)] if pictures else []
-    return Chapter(section.title, paragraphs, [*blocks, *([_grid(section.table)] if section.table is not None else [])])
-
-
-def _grid(table: pa.Table) -> Grid:
-    rows = [[_cell(value) for value in row.values()] for row in table.slice(0, _MOST_ROWS).to_pylist()]
-    left_out = f" The first {_MOST_ROWS} of {count(len(table))} rows." if len(table) > _MOST_ROWS else ""
-    return Grid(f"The numbers.{left_out}", [name.replace("_", " ") for name in table.column_names], rows)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return {None: "-", True: "yes", False: "no"}[value]
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return count(value) if isinstance(value, int) else str(value)

@@ -15,6 +15,7 @@ class Run:
     warehouse: Warehouse
     config: Config
     run_id: str  # of the stage score, which made the lists
+    sequence: int  # of the catalog
     summaries: dict[str, dict[str, Any]]  # by stage, in the order they run; only stages that published something
 
     def counts(self, stage: str) -> dict[str, Any]:
@@ -28,8 +29,9 @@ def published_run(root: str) -> Run:
     warehouse = Warehouse(root)
     config = load(warehouse.path("recommendations") / CONFIG)
     run_id = str(warehouse.manifest("recommendations")["run_id"])
-    found = warehouse.catalog()["stages"]
-    return Run(warehouse, config, run_id, {s.name: found[s.name] for s in stages(config) if s.name in found})
+    catalog = warehouse.catalog()
+    summaries = {s.name: catalog["stages"][s.name] for s in stages(config) if s.name in catalog["stages"]}
+    return Run(warehouse, config, run_id, catalog["sequence"], summaries)
 
 
 def outdated(run: Run) -> list[str]:
