@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from scoring_shop import publish, tables, with_splits
 from scoring_shop import shop as shop_of_vectors
 
-from vasg import cli
+from vasg import cli, schemas
 from vasg.analysis.section import Section
 from vasg.report import command, funnel
 from vasg.report.analyses import analysis_chapter
@@ -28,6 +28,7 @@ from vasg.report.page import Grid
 from vasg.report.quality import Measured, lead_sentence
 from vasg.report.run import outdated, published_run
 from vasg.report.strips import BOUGHT, PLACES, USERS, strips_chapter
+from vasg.report.training import training_chapter
 from vasg.scoring.inputs import SPLITS
 from vasg.tables import Warehouse
 
@@ -229,6 +230,21 @@ def test_strips_show_the_tables(published: Warehouse) -> None:
             assert tile.note == (pair.split[: pair.split.index("_")] if np.isnan(value) else f"test: above {value:.0%}")
         seen |= {tile.src is None for tile in bought + recommended}
     assert seen == {True, False}
+
+
+def test_the_weights_are_told_and_whether_they_were_chosen(published: Warehouse, tmp_path: Path) -> None:
+    log = published.read_arrow("training_log").to_pylist()
+    weights = {row["quantity"]: row["value"] for row in log if row["phase"] == "blend"}
+    told = training_chapter(published_run(str(published.root)))
+    assert told is not None
+    assert f"chosen on validation pairs and never on test pairs: mapped {weights['mapped']:.3g}, " in told.paragraphs[0]
+    assert f"{weights['validation_auc']:.3f}" in told.paragraphs[0]
+    root = shutil.copytree(published.root, tmp_path / "root")
+    none = [row | {"value": 0.0} if row["quantity"] == "validation_auc" else row for row in log]
+    publish(root, {"training_log": pa.Table.from_pylist(none, schemas.TABLES["training_log"].arrow())})
+    told = training_chapter(published_run(str(root)))
+    assert told is not None
+    assert "not chosen on validation pairs: mapped" in told.paragraphs[0]
 
 
 def test_every_record_is_in_the_funnel(published: Warehouse) -> None:

@@ -15,7 +15,6 @@ _GROUPS = {
     ("warm", "setting"): "warm among warm", ("warm", "all"): "warm among all",
     ("cold", "setting"): "cold among cold", ("cold", "all"): "cold among all",
 }  # fmt: skip
-_ORDER = ("recall", "ndcg", "hit_rate")
 _NOTHING = "Nothing was held out in this run (split.method or too few purchases), so there is nothing to measure."
 
 
@@ -100,7 +99,8 @@ def auc_chapter(metrics: Metrics) -> Chapter:
 def top_k_chapter(metrics: Metrics) -> Chapter | None:
     """Recall, NDCG and hit rate; None without test pairs."""
     names = [name for name in dict.fromkeys(name for _, _, name in metrics) if "@" in name]
-    names.sort(key=lambda name: (_ORDER.index(name.partition("@")[0]), int(name.partition("@")[2])))
+    kinds = list(dict.fromkeys(name.partition("@")[0] for name in names))
+    names.sort(key=lambda name: (kinds.index(name.partition("@")[0]), int(name.partition("@")[2])))
     if not names:
         return None
     grids = [_top_k_grid(metrics, setting, names) for setting in ("warm", "cold") if (setting, "all", "auc") in metrics]

@@ -25,11 +25,17 @@ def training_chapter(run: Run) -> Chapter | None:
 
 def _blend(log: pd.DataFrame) -> list[str]:
     """The weights between the terms of the score."""
-    blend = log[log["phase"] == "blend"]
-    if blend.empty:
-        return ["No validation pairs: the weights between the terms of the score are the configured defaults."]
-    weights = ", ".join(f"{row['quantity'].replace('_', ' ')} {row['value']:.3g}" for row in blend.to_dict("records"))
-    return [f"Chosen on validation pairs of this run, never on test pairs: {weights}."]
+    blend = dict(log.loc[log["phase"] == "blend", ["quantity", "value"]].itertuples(index=False, name=None))
+    auc = blend.pop("validation_auc", 0.0)
+    weights = ", ".join(f"{quantity} {value:.3g}" for quantity, value in blend.items())
+    if not weights:
+        return []
+    if auc == 0:
+        return [f"Weights between the terms of the score, not chosen on validation pairs: {weights}."]
+    return [
+        f"Weights between the terms of the score, chosen on validation pairs and never on test pairs: {weights}. Their AUC "
+        f"on a sample of the validation pairs is {auc:.3f}."
+    ]
 
 
 def _curves(phase: str, rows: pd.DataFrame) -> Picture:
