@@ -24,6 +24,10 @@ def interval_dots(axes: Axes, rows: Any, table: Sequence[dict[str, Any]], name: 
 
 def framed(axes: Axes, at: Any, picture: NDArray[np.uint8], zoom: float, colour: str, dashed: bool = False) -> None:
     """A picture [h, w, 3] in a frame, centred at ``at`` (x, y) in the units of the axes."""
-    frame = {"edgecolor": colour, "linewidth": 2 if colour != GREY else 0.5, "linestyle": (0, (2, 1)) if dashed else "-"}
+    frame = {
+        "edgecolor": colour,
+        "linewidth": 2 if colour != GREY else 0.5,
+        "linestyle": (0, (2, 1)) if dashed else "-",
+    }
     box = AnnotationBbox(OffsetImage(picture, zoom=zoom), at, frameon=True, pad=0.08, bboxprops=frame)
     axes.add_artist(box)

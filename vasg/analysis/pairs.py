@@ -12,6 +12,7 @@ change places among the pairs until no pair is related; every product is then as
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -49,13 +50,7 @@ def pair_sets(purchases: Purchases, usable: Bools, kind: Kind, seed: int, most: 
     taken, result = np.zeros(0, np.int64), {}
     for number, part in enumerate(PARTS):
         related, user = _related(purchases, usable, part, seed, most)
-
-        def wrong(pairs: Ints, taken: Ints = taken) -> Bools:
-            key = keys(pairs, purchases.products)
-            repeated = np.ones(len(key), np.bool_)
-            repeated[np.unique(key, return_index=True)[1]] = False
-            return (pairs[:, 0] == pairs[:, 1]) | repeated | np.isin(key, taken) | anyone(pairs)
-
+        wrong = partial(_wrong, anyone, taken)
         if kind == "random":
             unrelated = _drawn(related, purchases.is_cold, usable, wrong, seed, number)
         else:
@@ -71,8 +66,8 @@ class BoughtTogether:
 
     def __init__(self, purchases: Purchases, chosen: Bools) -> None:
         user, product = purchases.user[chosen], purchases.product[chosen]
-        shape = (purchases.products, purchases.users)
-        self._buyers = csr_array((np.ones(len(user), np.int32), (product, user)), shape)
+        self.products = purchases.products
+        self._buyers = csr_array((np.ones(len(user), np.int32), (product, user)), (self.products, purchases.users))
 
     def __call__(self, pairs: Ints) -> Bools:
         """[n] for pairs [n, 2]."""
@@ -87,6 +82,15 @@ def keys(pairs: Ints, products: int) -> Ints:
     """[n] one number for a pair and its mirror."""
     key: Ints = pairs.min(axis=1) * products + pairs.max(axis=1)
     return key
+
+
+def _wrong(anyone: BoughtTogether, taken: Ints, pairs: Ints) -> Bools:
+    """[n] pairs [n, 2] that are not to be in Q: of one product, a second time, in another set, or bought together."""
+    key = keys(pairs, anyone.products)
+    repeated = np.ones(len(key), np.bool_)
+    repeated[np.unique(key, return_index=True)[1]] = False
+    same: Bools = pairs[:, 0] == pairs[:, 1]
+    return same | repeated | np.isin(key, taken) | anyone(pairs)
 
 
 def _related(purchases: Purchases, usable: Bools, part: str, seed: int, most: int) -> tuple[Ints, Ints]:
@@ -115,9 +119,7 @@ def _related(purchases: Purchases, usable: Bools, part: str, seed: int, most: in
     return pairs[once], user[once]
 
 
-def _drawn(
-    related: Ints, is_cold: Bools, usable: Bools, wrong: Callable[[Ints], Bools], seed: int, part: int
-) -> Ints:
+def _drawn(related: Ints, is_cold: Bools, usable: Bools, wrong: Callable[[Ints], Bools], seed: int, part: int) -> Ints:
     """Q ``random``: [n, 2] products drawn evenly, again where they are ``wrong``."""
     pairs, again = related.copy(), np.arange(len(related))
     for attempt in range(_ROUNDS):

@@ -15,7 +15,7 @@ from vasg.analysis.inputs import Inputs, unit
 from vasg.analysis.pairs import Kind, Pairs, pair_sets
 from vasg.analysis.section import Section
 from vasg.analysis.separation import auc, best_threshold, correct, placements
-from vasg.scoring.bootstrap import intervals
+from vasg.analysis.uncertainty import bounds
 from vasg.scoring.models import train_purchases
 
 MOST_PAIRS = 200_000  # of R in each part
@@ -36,11 +36,12 @@ def relations(inputs: Inputs, seed: int, resamples: int, most: int = MOST_PAIRS)
     AUC's to first order.
     """
     rows: list[dict[str, Any]] = []
+    all_sets = {kind: pair_sets(inputs.purchases, inputs.comparable, kind, seed, most) for kind in get_args(Kind)}
+    measured = {kind: sets for kind, sets in all_sets.items() if all(len(pairs.user) for pairs in sets.values())}
+    if not measured:
+        return pa.table({})
     looks = ibr.looks(inputs.features, inputs.comparable, inputs.purchases.warm, seed)
-    for kind in get_args(Kind):
-        sets = pair_sets(inputs.purchases, inputs.comparable, kind, seed, most)
-        if any(len(part.related) == 0 for part in sets.values()):
-            continue
+    for kind, sets in measured.items():
         scores = _scores(inputs, looks, sets)
         validation, test = sets["validation"], sets["test"]
         thresholds = {
@@ -86,16 +87,14 @@ def _rows(
     areas = {name: auc(*pair) for name, pair in scores.items()}
     columns = []
     for name, pair in scores.items():
-        place = sum(placements(*pair)) - areas[name]
-        columns += [right[name], place, right["vasg"] - right[name]]
-    values, order = np.column_stack(columns), np.argsort(user, kind="stable")
-    no_user_values = np.zeros((len(np.unique(user)), 0))
-    bounds = intervals(values[order], no_user_values, user[order], product[order], True, resamples, seed)
-    for i, name in enumerate(scores):
-        measured = {"accuracy": right[name].mean(), "auc": areas[name], "lead": right["vasg"].mean() - right[name].mean()}
+        columns += [right[name], sum(placements(*pair)) - areas[name], right["vasg"] - right[name]]
+    low, high = bounds(np.column_stack(columns), user, product, resamples, seed)
+    for i, (name, correct_share) in enumerate(right.items()):
+        accuracy = correct_share.mean()
+        values = {"accuracy": accuracy, "auc": areas[name], "lead": right["vasg"].mean() - accuracy}
         row: dict[str, Any] = {"method": name}
-        for j, (quantity, value) in enumerate(measured.items(), 3 * i):
-            row |= {quantity: float(value), f"{quantity}_low": bounds[0, j], f"{quantity}_high": bounds[1, j]}
+        for j, (quantity, value) in enumerate(values.items(), 3 * i):
+            row |= {quantity: float(value), f"{quantity}_low": low[j], f"{quantity}_high": high[j]}
         yield row | {"threshold": thresholds[name], "pairs": len(user)}
 
 
@@ -136,7 +135,8 @@ def section(inputs: Inputs, seed: int, resamples: int) -> Section:
         "Two products are related when one user bought both; shops' own lists of what was also bought are not used. R "
         f"holds related pairs, Q as many pairs that nobody bought together, {counts} each for the test. A related test "
         "pair is a user's test product and one of the user's train products; pairs that anyone bought together in train "
-        "or validation are left out, so that no method has seen them. A user with many purchases has many pairs.\n\n"
+        "or validation are left out, so that no method has seen them; with them go many of the popular products. A user with "
+        "many purchases has many pairs.\n\n"
         "Each method calls a pair related when its score is above the threshold that is best on validation pairs. INN: "
         "cosine of the image features. IBR: a distance of rank 100 between features, trained on pairs of train purchases "
         f"(McAuley et al. 2015; at most about {MOST_PAIRS:,} pairs of R, stopped on validation). VASG: cosine of the "

@@ -1,9 +1,11 @@
 """How well a score tells related pairs from unrelated ones. In all functions the scores of both are [n] and [m]."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Scores = NDArray[np.floating]
+Scores = NDArray[np.floating[Any]]
 Shares = NDArray[np.float64]
 
 
