@@ -118,4 +118,4 @@ def _numbers(found: Reach) -> Grid:
         ["Cold products in the catalogue", share(float(found.is_cold.mean()))],
         ["Cold products in the lists", share(found.cold_places)],
     ]
-    return Grid("Coverage in numbers. Tables recommendations, interactions and nodes.", ["", "value"], rows)
+    return Grid("Coverage in numbers. Tables recommendations, interactions and nodes.", ["measure", "value"], rows)
