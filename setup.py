@@ -8,6 +8,7 @@ setup(
     description="Visually Aware Skip-Gram recommendations on Spark, Horovod and Petastorm",
     python_requires=">=3.11,<3.12",
     packages=find_packages(include=["vasg", "vasg.*"]),
+    package_data={"vasg.report": ["page.html"]},
     install_requires=[
         "pyspark>=3.5,<4.1",
         "petastorm==0.12.1",  # 0.13 pins setuptools below what torch needs
@@ -24,6 +25,8 @@ setup(
         "pydantic>=2.7,<3",
         "tomli-w>=1.0",
         "threadpoolctl>=3.2",
+        "matplotlib>=3.9",
+        "jinja2>=3.1",
     ],
     extras_require={"pretrained": ["torchvision", "transformers>=4.40"]},
     entry_points={"console_scripts": ["vasg=vasg.cli:main"]},

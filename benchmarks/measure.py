@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vasg import installation
+
 HERE = Path(__file__).parent
 PEER_PYTHON = HERE / ".venv" / "bin" / "python"
 
@@ -73,9 +75,7 @@ def install_peers() -> None:
 
 def machine() -> str:
     """Processor, cores and Python."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return f"{installation.machine()}, Python {platform.python_version()}"
 
 
 def save(results: list[Result]) -> None:

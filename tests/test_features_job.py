@@ -69,7 +69,7 @@ def test_real_pictures_become_features(data: Path, run_job: RunJob, config: Path
 def test_what_is_not_a_picture_is_rejected_with_its_reason(
     run_job: RunJob, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(extract, "_MAX_BYTES", 100_000)
+    monkeypatch.setattr(extract, "MAX_BYTES", 100_000)
     good = {
         "0001": JPEG,
         "0002": saved(noise(30, 40).convert("L"), "JPEG"),

@@ -55,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     path.add_argument("table", metavar="TABLE")
     path.set_defaults(call=_path)
 
+    report = commands.add_parser("report", help="write one self-contained HTML page about what is published")
+    report.add_argument("--root", required=True, metavar="DIR")
+    report.add_argument("--out", metavar="FILE", help="default: DIR/reports/RUN_ID.html")
+    report.set_defaults(call=_report)
+
     doctor = commands.add_parser("doctor", help="check Java, Python, Spark, Horovod, Petastorm and GPU")
     doctor.set_defaults(call=_doctor)
     return parser
@@ -82,6 +87,13 @@ def _path(arguments: argparse.Namespace) -> int:
     from vasg.tables import Warehouse
 
     print(Warehouse(arguments.root).path(arguments.table))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from vasg.report.command import report
+
+    print(report(arguments.root, arguments.out))
     return 0
 
 

@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vasg.config import Config, load, to_toml
 from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
+from vasg.installation import made_with
 from vasg.stages import Stage, fingerprint, is_up_to_date, stage
 from vasg.tables import Publication, Warehouse
 
@@ -140,6 +141,7 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
                 "rows_out": publication.rows,
                 "inputs": inputs,
                 "counts": job.counts,
+                "made_with": made_with(),
             }
             publication.commit(mark, summary)
     _report(warehouse, run_id, {"stage": name, "status": "done", **summary})

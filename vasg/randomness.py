@@ -33,6 +33,11 @@ STREAMS = {
     "mapping_order": 15,
     "sample": 16,
     "bpr": 17,
+    "report": 18,
+    "relations": 19,
+    "projection": 20,
+    "linear_relation": 21,
+    "cosine_density": 22,
 }
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -22,7 +22,7 @@ from vasg.config import Features
 from vasg.errors import ConfigurationError, InputMissing
 from vasg.features.encoders import Encoder, facts, load_encoder
 from vasg.features.pattern import PathPattern
-from vasg.features.pictures import EMPTY, PictureError, decode
+from vasg.features.pictures import EMPTY, MAX_BYTES, PictureError, decode
 from vasg.ingest.rejects import check_limit
 from vasg.parts import Target, write_tables
 from vasg.tables import Part, describe
@@ -32,7 +32,6 @@ TOO_LARGE, WRONG_PATH, SURPLUS, NOT_FINITE, ALL_ZERO = (
     "file too large", "path does not fit the pattern", "another picture of the product", "feature not finite", "feature all zero",
 )  # fmt: skip
 
-_MAX_BYTES = 32 << 20  # of a file; no picture of a product is larger
 _BATCH = 16  # files in an Arrow batch: at most 512 MiB, usually less than one
 _PER_TASK = 512  # pictures at most: a task holds its features until it writes its file
 _DETAIL = 200  # characters kept of what is wrong with a picture
@@ -105,8 +104,8 @@ def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame,
     paths = sorted(path for path in (plain(unquote(uri)) for uri in files.inputFiles()) if pattern.fits_glob(path))
     if not paths:
         raise InputMissing(f"features.path: no file matches {pattern.glob}")
-    usable = files.where(F.col("length") <= _MAX_BYTES).select("path", "content")
-    large = files.where(F.col("length") > _MAX_BYTES).select("path", F.lit(None).cast("binary").alias("content"))
+    usable = files.where(F.col("length") <= MAX_BYTES).select("path", "content")
+    large = files.where(F.col("length") > MAX_BYTES).select("path", F.lit(None).cast("binary").alias("content"))
     return usable.unionByName(large), paths
 
 
@@ -177,7 +176,7 @@ class EncodePictures:
         if path in self.surplus:
             raise PictureError(SURPLUS)
         if content is None:
-            raise PictureError(TOO_LARGE, f"more than {_MAX_BYTES:,} bytes")
+            raise PictureError(TOO_LARGE, f"more than {MAX_BYTES:,} bytes")
         return decode(content, self.max_pixels)
 
 

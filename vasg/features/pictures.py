@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+MAX_BYTES = 32 << 20  # of a file; no picture of a product is larger
 SIDE = 512  # pictures are shrunk to this many pixels on the longer side: no encoder looks at more
 # Formats of product pictures whose decoders are part of Pillow; others start programs (EPS) or are rare and risky.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")

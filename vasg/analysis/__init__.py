@@ -1,0 +1,1 @@
+"""What the vectors know, beyond the metrics: the analyses of the paper's sections 4.3 and 5 on any finished run."""

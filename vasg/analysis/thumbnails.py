@@ -1,0 +1,48 @@
+"""Small pictures of products, for people to look at."""
+
+import os.path
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vasg.config import Config
+from vasg.features.pattern import PathPattern
+from vasg.features.pictures import MAX_BYTES, PictureError, decode
+
+
+def thumbnails(config: Config, product_ids: list[str], size: int = 64) -> dict[str, NDArray[np.uint8]]:
+    """RGB pictures [height, width, 3] of the products, ``size`` pixels on the longer side at most, larger ones shrunk.
+
+    A product is left out where it has no usable picture on a local file system; all are where features do not come from
+    pictures. Raises ConfigurationError for a wrong features.path.
+    """
+    if config.features.source != "pictures":
+        return {}
+    pattern, found = PathPattern(config.features.path), {}
+    for product_id in product_ids:
+        path = _path(pattern, product_id)
+        if path is None or path.stat().st_size > MAX_BYTES:
+            continue
+        try:
+            picture = decode(path.read_bytes(), config.features.max_pixels)
+        except (PictureError, OSError):
+            continue
+        picture.thumbnail((size, size))
+        found[product_id] = np.asarray(picture, np.uint8)
+    return found
+
+
+def _path(pattern: PathPattern, product_id: str) -> Path | None:
+    """The file that extract_features reads for the product.
+
+    Ids are other people's text: a path that the pattern does not read back as this id, or outside its folder, is none.
+    """
+    folder = os.path.normpath(pattern.folder.removeprefix("file://"))
+    path = pattern.path_of(product_id).removeprefix("file://")
+    for candidate in sorted(glob(path)) if pattern.has_wildcard else [path]:
+        inside = os.path.commonpath([folder, os.path.normpath(candidate)]) == folder
+        if inside and pattern.product_id(candidate) == product_id and os.path.isfile(candidate):
+            return Path(candidate)
+    return None

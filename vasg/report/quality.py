@@ -1,0 +1,191 @@
+"""How well the models rank what users bought: AUC, leads over the baselines, metrics of the first K."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from matplotlib.figure import Figure
+
+from vasg.report.charts import ACCENT, GREY, chart
+from vasg.report.page import Block, Chapter, Grid, Picture, Pictures, count, interval
+from vasg.report.paper import published_auc, published_relations
+
+PUBLISHED = "vasg"
+_GROUPS = {
+    ("warm", "setting"): "warm among warm", ("warm", "all"): "warm among all",
+    ("cold", "setting"): "cold among cold", ("cold", "all"): "cold among all",
+}  # fmt: skip
+_NOTHING = "Nothing was held out in this run (split.method or too few purchases), so there is nothing to measure."
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One value of the table metrics, with its 95 % interval, over ``n`` test pairs."""
+
+    model: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def text(self, sign: bool = False) -> str:
+        """The value and its interval."""
+        return interval(self.value, self.low, self.high, sign)
+
+
+Metrics = dict[tuple[str, str, str], dict[str, Measured]]  # (setting, candidates, metric) -> model -> value
+
+
+def read_metrics(table: pa.Table) -> Metrics:
+    """The table metrics, by what was measured; empty without test pairs."""
+    result: Metrics = {}
+    for row in table.to_pylist():
+        found = Measured(row["model"], row["value"], row["ci_low"], row["ci_high"], row["n"])
+        result.setdefault((row["setting"], row["candidates"], row["metric"]), {})[row["model"]] = found
+    return result
+
+
+def sentences(metrics: Metrics) -> list[str]:
+    """The result of the run in words."""
+    if not metrics:
+        return [_NOTHING]
+    known = [setting for setting in ("warm", "cold") if (setting, "setting", "auc") in metrics]
+    if not known:
+        return ["No test pair has another product of its kind to be compared with: see the table for all products."]
+    values = " and ".join(f"{metrics[s, 'setting', 'auc'][PUBLISHED].text()} on {s} products" for s in known)
+    auc = f"AUC of the published model, with 95 % intervals: {values}. "
+    meaning = "It is the chance that a product the user did buy stands above another of its kind; guessing gives 0.5."
+    leads = {setting: metrics.get((setting, "setting", "auc_lead")) for setting in known}
+    compared = [lead_sentence(setting, [*found.values()]) for setting, found in leads.items() if found]
+    return [auc + meaning, *(compared or ["This run holds no paired comparison with baselines (auc_lead)."])]
+
+
+def lead_sentence(setting: str, leads: Sequence[Measured]) -> str:
+    """Whether the published model leads every baseline: only a lead whose whole interval is above zero counts."""
+    leads = sorted(leads, key=lambda lead: lead.value)
+    level = [lead for lead in leads if lead.low <= 0 <= lead.high]
+    behind = [lead for lead in leads if lead.high < 0]
+    if not level and not behind:
+        smallest = _named(leads[:1])
+        return (
+            f"On {setting} products it leads every one of {len(leads)} baselines; the smallest lead is over {smallest}."
+        )
+    others = (("level with", level), ("behind", behind))
+    rest = "; ".join(f"it is {what} {_named(found)}" for what, found in others if found)
+    return f"On {setting} products it leads {len(leads) - len(level + behind)} of {len(leads)} baselines; {rest}."
+
+
+def _named(leads: Sequence[Measured]) -> str:
+    return " and ".join(f"{lead.model}, {lead.text(sign=True)}" for lead in leads)
+
+
+def auc_chapter(metrics: Metrics) -> Chapter:
+    """AUC of all models, measured and published."""
+    groups = [key for key in _GROUPS if (*key, "auc") in metrics]
+    if not groups:
+        return Chapter("AUC", [_NOTHING], [published_auc(), published_relations()])
+    text = (
+        "Each test pair is a product that a user bought and no model saw. Its AUC is the share of candidates that the "
+        "model ranks below it, ties counting one half. Candidates are the products of the same kind (warm: bought in the "
+        "training data; cold: by nobody) or all products, without what the user is known to have bought."
+    )
+    charts = [_auc_picture(setting, metrics[setting, "setting", "auc"]) for setting, c in groups if c == "setting"]
+    blocks: list[Block] = [Pictures(charts), _auc_grid(metrics, groups)]
+    if any((*key, "auc_lead") in metrics for key in groups):
+        blocks.append(_lead_grid(metrics, groups))
+    return Chapter("AUC", [text], [*blocks, published_auc(), published_relations()])
+
+
+def top_k_chapter(metrics: Metrics) -> Chapter | None:
+    """Recall, NDCG and hit rate; None without test pairs."""
+    names = [name for name in dict.fromkeys(name for _, _, name in metrics) if "@" in name]
+    kinds = list(dict.fromkeys(name.partition("@")[0] for name in names))
+    names.sort(key=lambda name: (kinds.index(name.partition("@")[0]), int(name.partition("@")[2])))
+    if not names:
+        return None
+    grids = [_top_k_grid(metrics, setting, names) for setting in ("warm", "cold") if (setting, "all", "auc") in metrics]
+    text = (
+        "What users would notice: is the held-out product among the first K of a list made from all products? recall@K is "
+        "the share of test pairs for which it is, hit_rate@K the share of users with at least one, and ndcg@K counts a "
+        "place further down for less."
+    )
+    return Chapter("The first K places", [text], [*grids])
+
+
+def _auc_picture(setting: str, found: dict[str, Measured]) -> Picture:
+    ordered = sorted(found.values(), key=lambda measured: measured.value)
+    values = ", ".join(f"{measured.model} {measured.value:.3f}" for measured in reversed(ordered))
+    caption = (
+        f"AUC on {count(ordered[0].n)} {setting} test pairs among {setting} products. Dots are means, bars 95 % bootstrap "
+        "intervals, the dashed line is guessing. Intervals of two models may overlap although one leads: see the paired "
+        "leads below. From the table metrics."
+    )
+    alt = f"AUC by model, {_GROUPS[setting, 'setting']}: {values}"
+    return Picture(_dots(ordered, f"{setting.capitalize()} products"), alt, caption)
+
+
+def _dots(rows: Sequence[Measured], title: str) -> Figure:
+    figure, axes = chart(4.8, 0.9 + 0.26 * len(rows), title)
+    for place, row in enumerate(rows):
+        color = ACCENT if row.model == PUBLISHED else GREY
+        axes.plot([row.low, row.high], [place, place], color=color, linewidth=2, solid_capstyle="round")
+        axes.plot([row.value], [place], "o", color=color, markersize=6)
+        axes.annotate(
+            f"{row.value:.3f}", (row.high, place), (6, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    axes.axvline(0.5, color=GREY, linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(rows)), [row.model for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.margins(x=0.12)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("AUC")
+    return figure
+
+
+def _auc_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
+    columns = [metrics[(*key, "auc")] for key in groups]
+    models = _models(metrics)
+    rows = [[model, *(column[model].text() for column in columns)] for model in models]
+    pairs = {setting: next(iter(column.values())).n for (setting, _), column in zip(groups, columns, strict=True)}
+    tested = ", ".join(f"{count(n)} {setting}" for setting, n in pairs.items())
+    caption = f"AUC with 95 % intervals, the best of each column in colour; test pairs: {tested}. Table metrics."
+    return Grid(caption, ["model", *(_GROUPS[key] for key in groups)], rows, _best(models, columns))
+
+
+def _lead_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
+    columns = [metrics[(*key, "auc_lead")] for key in groups]
+    models = [model for model in _models(metrics) if model != PUBLISHED]
+    rows = [[model, *(column[model].text(sign=True) for column in columns)] for model in models]
+    clear = {(i, j) for i, model in enumerate(models) for j, column in enumerate(columns, 1) if column[model].low > 0}
+    caption = (
+        "How far the AUC of vasg is above each baseline's, paired over the same test pairs, with 95 % intervals. Clear "
+        "leads, with the whole interval above zero, are in colour. Table metrics, auc_lead."
+    )
+    return Grid(caption, ["vasg over", *(_GROUPS[key] for key in groups)], rows, frozenset(clear))
+
+
+def _top_k_grid(metrics: Metrics, setting: str, names: Sequence[str]) -> Grid:
+    columns = [metrics[setting, "all", name] for name in names]
+    models = _models(metrics)
+    rows = [[model, *(f"{column[model].value:.4f}" for column in columns)] for model in models]
+    caption = (
+        f"{setting.capitalize()} test pairs, all products as candidates, the best of each column in colour. Table metrics, "
+        "which also has the intervals."
+    )
+    head = ["model", *(name.replace("_", " ").replace("@", " @") for name in names)]
+    return Grid(caption, head, rows, _best(models, columns))
+
+
+def _best(models: Sequence[str], columns: Sequence[dict[str, Measured]]) -> frozenset[tuple[int, int]]:
+    """(row, column) of the highest value in each column."""
+    highest = [max(measured.value for measured in column.values()) for column in columns]
+    return frozenset(
+        (i, j) for i, model in enumerate(models) for j, (column, value) in enumerate(zip(columns, highest, strict=True), 1)
+        if column[model].value == value
+    )  # fmt: skip
+
+
+def _models(metrics: Metrics) -> list[str]:
+    """All models, the best first on warm products, or on cold ones where there is nothing else."""
+    found = next(metrics[(*key, "auc")] for key in _GROUPS if (*key, "auc") in metrics).values()
+    return [measured.model for measured in sorted(found, key=lambda measured: -measured.value)]

@@ -1,0 +1,47 @@
+"""What the report is about: the tables that are published now, and how they came to be."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vasg.config import Config, load
+from vasg.stages import Stage, stages
+from vasg.tables import CONFIG, Warehouse
+
+
+@dataclass(frozen=True)
+class Run:
+    """The published tables, the configuration the lists were made with, and what each stage reported when it published."""
+
+    warehouse: Warehouse
+    config: Config
+    run_id: str  # of the stage score, which made the lists
+    sequence: int  # of the catalog
+    summaries: dict[str, dict[str, Any]]  # by stage, in the order they run; only stages that published something
+
+    def counts(self, stage: str) -> dict[str, Any]:
+        """What the stage counted; empty when it has not published anything."""
+        counts: dict[str, Any] = self.summaries.get(stage, {}).get("counts", {})
+        return counts
+
+
+def published_run(root: str) -> Run:
+    """The run behind the recommendations under ``root``. Raises InputMissing when there are none."""
+    warehouse = Warehouse(root)
+    config = load(warehouse.path("recommendations") / CONFIG)
+    run_id = str(warehouse.manifest("recommendations")["run_id"])
+    catalog = warehouse.catalog()
+    summaries = {s.name: catalog["stages"][s.name] for s in stages(config) if s.name in catalog["stages"]}
+    return Run(warehouse, config, run_id, catalog["sequence"], summaries)
+
+
+def outdated(run: Run) -> list[str]:
+    """Stages whose tables are older than a table they are made from: the report would mix two runs."""
+    return [stage.name for stage in stages(run.config) if _is_outdated(run.warehouse, stage)]
+
+
+def _is_outdated(warehouse: Warehouse, stage: Stage) -> bool:
+    def created(tables: tuple[str, ...]) -> list[str]:
+        return [warehouse.manifest(table)["created"] for table in tables if warehouse.has(table)]
+
+    read, written = created(stage.reads), created(stage.writes)
+    return bool(read and written) and max(read) > min(written)
