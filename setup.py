@@ -21,7 +21,7 @@ setup(
         "pillow>=10.3",
         "scikit-image>=0.22",
         "scikit-learn>=1.4",
-        "matplotlib>=3.8",
+        "scipy>=1.12",
         "pydantic>=2.7,<3",
         "tomli-w>=1.0",
         "threadpoolctl>=3.2",

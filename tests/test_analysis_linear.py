@@ -58,9 +58,10 @@ def test_the_nearest_is_the_other_users_product_of_the_same_kind(apart: float) -
     assert rows["random", "bought"]["precision"] == pytest.approx(KINDS / (USERS * KINDS), abs=0.03)
 
 
-@given(seed=st.integers(0, 10_000))
-def test_hits_one_product_at_a_time(seed: int) -> None:
-    inputs = inputs_of(shop(seed, users=9, warm=25, cold=5, dim=4, most=9, low=-9, high=9))
+@given(seed=st.integers(0, 10_000), warm=st.sampled_from([3, 25]))
+def test_hits_one_product_at_a_time(seed: int, warm: int) -> None:
+    """With three warm products there are fewer than five to choose from."""
+    inputs = inputs_of(shop(seed, users=9, warm=warm, cold=2, dim=4, most=9, low=-9, high=9))
     purchases = inputs.purchases
     result, rows = by_choice(inputs, count=20)
     baskets: list[dict[int, str]] = [{} for _ in range(purchases.users)]

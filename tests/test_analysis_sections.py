@@ -91,12 +91,16 @@ def test_thumbnails_are_small_and_bad_files_have_none(tmp_path: Path) -> None:
     (tmp_path / "ab" / "ab3.jpg").write_bytes(b"not a picture")
     (tmp_path / "ab" / "ab4.jpg").write_bytes(b"")
     (tmp_path / "ab" / "ab5.jpg").mkdir()
-    with (tmp_path / "ab" / "ab6.jpg").open("wb") as file:
-        file.truncate(33 << 20)
-    names = [f"ab{i}" for i in range(8)]
+    for name, size in (("ab6", 31), ("ab7", 33)):  # what follows a picture is not looked at, but counts
+        picture(tmp_path / "ab" / f"{name}.jpg", (8, 8))
+        with (tmp_path / "ab" / f"{name}.jpg").open("ab") as file:
+            file.truncate(size << 20)
+    names = [f"ab{i}" for i in range(9)]
     for prefix in ("", "file://"):
         found = thumbnails(settings(prefix + str(tmp_path / "{product_id:.2}" / "{product_id}.jpg")), names, 60)
-        assert {name: values.shape for name, values in found.items()} == {"ab1": (60, 40, 3), "ab2": (10, 20, 3)}
+        assert {name: values.shape for name, values in found.items()} == {
+            "ab1": (60, 40, 3), "ab2": (10, 20, 3), "ab6": (8, 8, 3),
+        }  # fmt: skip
     assert found["ab1"].dtype == np.uint8
     assert found["ab1"][30, 20] == pytest.approx([254, 0, 0], abs=3)
     assert thumbnails(settings("s3a://bucket/{product_id}.jpg"), names) == {}

@@ -161,7 +161,9 @@ class Train:
 
     def __post_init__(self) -> None:
         if self.decoder.every == 0 and self.mapping.objective != "regression":
-            raise ValueError('decoder.every = 0 leaves no decoder to reconstruct with; set mapping.objective = "regression"')
+            raise ValueError(
+                'decoder.every = 0 leaves no decoder to reconstruct with; set mapping.objective = "regression"'
+            )
 
 
 @dataclass(frozen=True, config=_STRICT)

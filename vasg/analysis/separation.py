@@ -17,10 +17,10 @@ def best_threshold(related: Scores, unrelated: Scores) -> float:
     scores = np.concatenate([related, unrelated]).astype(np.float64)
     order = np.argsort(scores, kind="stable")
     scores = np.concatenate([[-np.inf], scores[order], [np.inf]])
-    step = np.where(order < len(related), -1, 1)  # right ones gained when t moves above a pair
-    gained = np.concatenate([[0], np.cumsum(step)])
-    gained[scores[1:] == scores[:-1]] = -len(scores)  # no t lies between equal scores
-    at = int(gained.argmax())
+    # What is gained when t moves above a pair. No t lies between equal scores, and none is chosen: of those the related
+    # pairs come first, so that the sum is lower there than before or after them.
+    step = np.where(order < len(related), -1, 1)
+    at = int(np.concatenate([[0], np.cumsum(step)]).argmax())
     low, high = scores[at], scores[at + 1]
     between = float((low + high) / 2)
     return between if low < between < high or not np.isfinite(between) else float(low)
