@@ -174,6 +174,20 @@ def test_pictures_count_as_outside_files(tmp_path: Path) -> None:
     assert stages._outside("s3://bucket/{product_id}.jpg") == "s3://bucket/{product_id}.jpg"
 
 
+def test_no_stage_imports_what_its_code_version_leaves_out() -> None:
+    """Otherwise an edit there would change results and pass for the same code."""
+    package = Path(stages.__file__).parent
+    program = "import sys, runpy; runpy.run_path(sys.argv[1], run_name='loaded'); print(*sys.modules)"
+    for job in sorted((package.parent / "jobs").glob("*.py")):
+        loaded = subprocess.run(
+            [sys.executable, "-c", program, str(job)], capture_output=True, text=True, check=True
+        ).stdout
+        found = [
+            name for name in loaded.split() if name.startswith(tuple(f"vasg.{reader}" for reader in stages._READERS))
+        ]
+        assert not found, job.name
+
+
 def test_the_code_in_a_zip_is_the_same_code(tmp_path: Path) -> None:
     package = Path(str(importlib.resources.files("vasg")))
     with zipfile.ZipFile(tmp_path / "vasg.zip", "w") as archive:
