@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", help="run configurations side by side and draw quality over what varies")
     add_arguments(sweep)
     sweep.add_argument(
-        "--vary", action="append", required=True, metavar="SECTION.KEY=VALUE,VALUE", help="a curve; may be repeated"
+        "--vary", action="append", default=[], metavar="SECTION.KEY=VALUE,VALUE", help="a curve; may be repeated"
     )
     sweep.add_argument("--seeds", default="0,1,2", metavar="N,N", help="each point runs with each (default: 0,1,2)")
     sweep.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")

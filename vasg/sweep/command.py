@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +14,8 @@ from vasg.errors import UsageError
 from vasg.files import make_directory, write_atomically
 from vasg.job import new_run_id
 from vasg.lock import lock
+from vasg.sweep.models import compare
+from vasg.sweep.models import table as table_of_models
 from vasg.sweep.picture import draw
 from vasg.sweep.plan import Plan, make_plan
 from vasg.sweep.results import collect, summarise, table
@@ -23,11 +26,12 @@ def sweep(
     config_path: str, root: str, vary: Sequence[str], seeds: str, jobs: int, overrides: Sequence[str] = (),
     properties_file: str | None = None, verbose: bool = False,
 ) -> int:  # fmt: skip
-    """Run the base configuration and those around it, then draw a curve for each key; returns the first failure's code.
+    """Run the base configuration and those around it, compare its models and draw a curve for each key.
 
-    Everything is below ``root``: ``runs/POINT/seed=N`` (warehouses, each with its configuration and log beside it),
-    ``sweep.parquet`` and ``sweep-KEY.png``. What is finished is not repeated. Raises UsageError and ConfigurationError
-    before anything runs, TryLater while another sweep is at work in ``root``.
+    Returns the first failure's code. Everything is below ``root``: ``runs/POINT/seed=N`` (warehouses, each with its
+    configuration and log beside it), ``models.csv``, ``sweep.parquet`` and ``sweep-KEY.png``. What is finished is not
+    repeated. Raises UsageError and ConfigurationError before anything runs, TryLater while another sweep is at work in
+    ``root``.
     """
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}: at least one run at a time")
@@ -45,6 +49,11 @@ def sweep(
                 if runs.codes[run] == 0:
                     rows = collect(plan, [run for run, code in runs.codes.items() if code == 0])
                     write_atomically(directory / "sweep.parquet", rows.to_parquet)
+        finished = [run for run in plan.base if runs.codes.get(run) == 0]
+        if finished:
+            comparison = compare(finished)
+            write_atomically(directory / "models.csv", partial(comparison.to_csv, index=False))
+            print(table_of_models(comparison))
         if len(rows):
             _show(plan, rows, directory)
     failed = {run: code for run, code in runs.codes.items() if code}

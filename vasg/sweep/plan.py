@@ -51,9 +51,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs, parents first, and for each varied key its points: ascending if they are numbers, otherwise as given."""
+    """All runs, parents first; those of the base configuration, one a seed; and for each varied key its points.
+
+    Points are ascending if they are numbers, otherwise as given.
+    """
 
     runs: list[Run]
+    base: tuple[Run, ...]
     curves: dict[str, list[Point]]
 
 
@@ -86,7 +90,7 @@ def make_plan(
             for of_seeds in dict.fromkeys([base, *found])
         ]
         curves[key] = sorted(points, key=lambda point: point.value if is_number(point.value) else 0)
-    return Plan(list(runs.values()), curves)
+    return Plan(list(runs.values()), base, curves)
 
 
 def is_number(value: Any) -> bool:

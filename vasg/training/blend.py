@@ -1,6 +1,6 @@
 """How much each term of the score counts: chosen on validation pairs, never on test pairs."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product as combinations
 
 import numpy as np
@@ -24,12 +24,13 @@ _USERS = 500  # that the unit of each term is measured on
 class Blend:
     """The score is the sum over terms of weight / unit times the term; ``unit`` is the term's standard deviation.
 
-    ``auc`` is that of the validation pairs, 0 without any.
+    ``auc`` is that of the validation pairs, ``alone`` by each term alone; 0 and nothing without any.
     """
 
     weight: dict[str, float]
     unit: dict[str, float]
     auc: float
+    alone: dict[str, float] = field(default_factory=dict)
 
     def factors(self) -> dict[str, float]:
         """What the scores of each term are multiplied by; terms that do not count are left out."""
@@ -79,7 +80,7 @@ def choose(plan: Plan, terms: dict[str, Vectors], defaults: dict[str, float]) ->
                     weight[name], best = value, auc
         if weight == before:
             break
-    return Blend(weight, unit, best)
+    return Blend(weight, unit, best, {name: sample.auc([(1.0, part)]) for name, part in scores.items()})
 
 
 def _looks_only(plan: Plan, rows: ShardedRows, mapping: Mapping, share: float) -> Vectors:

@@ -16,7 +16,7 @@ from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
 from vasg.training.publish import write_blend, write_paper, write_skipgram
-from vasg.training.terms import Vectors, fetch, popularity, train_pairwise
+from vasg.training.terms import PAIRWISE, Vectors, fetch, popularity, train_pairwise
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
 
@@ -52,7 +52,8 @@ def _publish(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> Log
         f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in chosen.items())}; "
         f"AUC on validation pairs {blend.auc:.3f}; {100 * kept:.1f} % of the scores' squares kept"
     )
-    return [("blend", 1, name, value) for name, value in (chosen | {"validation_auc": blend.auc, "kept": kept}).items()]
+    log = [("blend", 1, name, value) for name, value in (chosen | {"validation_auc": blend.auc, "kept": kept}).items()]
+    return log + [(name, 1, "validation_auc", blend.alone[name]) for name in PAIRWISE if name in blend.alone]
 
 
 def _baselines(plan: Plan, workers: Workers, features: Features) -> Log:

@@ -1,0 +1,69 @@
+"""All models on the base configuration, over its seeds: mean AUC, and how far vasg leads, pair by pair."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+
+from vasg.scoring.bootstrap import intervals
+from vasg.scoring.metrics import auc
+from vasg.sweep.plan import Run
+from vasg.tables import Warehouse
+
+CASES = (("warm", "setting"), ("cold", "setting"), ("cold", "all"))
+_PUBLISHED = "vasg"
+_RESAMPLES = 1000
+
+
+def compare(runs: Sequence[Run]) -> pd.DataFrame:
+    """Rows of setting, candidates, model, seeds, n, auc (mean over seeds), lead, ci_low, ci_high; best model first.
+
+    ``lead`` is the mean over the test pairs of all seeds of vasg's AUC less the model's; its 95 % interval resamples users,
+    and for cold pairs products too, so that somebody who is in the test set of each seed counts as one.
+    """
+    pairs = pd.concat([_pairs(run) for run in runs], ignore_index=True)
+    found = []
+    for setting, candidates in CASES:
+        case = pairs[(pairs["setting"] == setting) & (pairs["candidates"] == candidates)]
+        wide = case.pivot_table(
+            index=["user", "product", "seed"], columns="model", values="auc", observed=True
+        ).dropna()
+        if _PUBLISHED not in wide.columns:
+            continue
+        leads = wide[[_PUBLISHED]].to_numpy() - wide.to_numpy()
+        user, product = (pd.factorize(wide.index.get_level_values(level))[0] for level in ("user", "product"))
+        nobody = np.zeros((len(np.unique(user)), 0))
+        low, high = intervals(leads, nobody, user, product, setting == "cold", _RESAMPLES, seed=0)
+        means = wide.groupby("seed").mean().mean()
+        rows = zip(wide.columns, means, leads.mean(0), low, high, strict=True)
+        names = (setting, candidates, len(wide.index.unique("seed")), len(wide))
+        found += [(*names, *row) for row in sorted(rows, key=lambda row: -row[1])]
+    columns = ["setting", "candidates", "seeds", "n", "model", "auc", "lead", "ci_low", "ci_high"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _pairs(run: Run) -> pd.DataFrame:
+    """The AUC of each model on each test pair of a run, by the ids of user and product, which all seeds share."""
+    warehouse = Warehouse(run.root)
+    nodes = warehouse.read_arrow("nodes", ["node", "id"]).sort_by("node")["id"].to_numpy()
+    ranks = warehouse.read_arrow("pair_ranks")
+    ranks = ranks.filter(pc.field("candidate_count") > 0).to_pandas()
+    ranks["auc"], _ = auc(ranks["above"].to_numpy(), ranks["tied"].to_numpy(), ranks["candidate_count"].to_numpy())
+    ranks["user"], ranks["product"] = nodes[ranks["user"]], nodes[ranks["product"]]
+    found: pd.DataFrame = ranks[["model", "setting", "candidates", "user", "product", "auc"]]
+    return found.assign(seed=run.config.seed)
+
+
+def table(comparison: pd.DataFrame) -> str:
+    """The comparison as text."""
+    lines = []
+    for (setting, candidates), rows in comparison.groupby(["setting", "candidates"], sort=False):
+        among = "all" if candidates == "all" else setting
+        first = rows.iloc[0]
+        lines += ["", f"{setting} among {among}, {first['n']} pairs of {first['seeds']} seeds"]
+        lines += [f"{'model':<16}{'mean AUC':>9}{'lead of vasg (95 % interval)':>34}"]
+        for row in rows.itertuples(index=False):
+            lead = "" if row.model == _PUBLISHED else f"{row.lead:+.4f} ({row.ci_low:+.4f} to {row.ci_high:+.4f})"
+            lines.append(f"{row.model:<16}{row.auc:>9.4f}{lead:>34}".rstrip())
+    return "\n".join(lines)
