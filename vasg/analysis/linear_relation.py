@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -100,11 +101,8 @@ def nearest(vectors: Floats, products: Floats, candidates: Bools, excluded: csr_
         scores = vectors[begin : begin + _BLOCK] @ products.T
         scores[:, ~candidates] = -np.inf
         scores[excluded[begin : begin + _BLOCK].nonzero()] = -np.inf
-        best = np.argpartition(-scores, most - 1, axis=1)[:, :most]
-        value = np.take_along_axis(scores, best, axis=1)
-        order = np.argsort(-value, axis=1, kind="stable")
-        best = np.where(np.isfinite(value), best, -1)
-        found[begin : begin + _BLOCK, :most] = np.take_along_axis(best, order, axis=1)
+        value, best = torch.topk(torch.from_numpy(scores), most)  # ten times as fast as numpy's argpartition
+        found[begin : begin + _BLOCK, :most] = np.where(np.isfinite(value.numpy()), best.numpy(), -1)
     return found
 
 
@@ -112,16 +110,16 @@ def _choices(inputs: Inputs, queries: Queries, seed: int) -> dict[str, tuple[Flo
     """Ways to choose: vectors of the queries [n, d] and of the products [P, d]."""
     places = unit(inputs.products)
     product, user, other = inputs.products[queries.product], inputs.users[queries.user], inputs.users[queries.other]
-    popular = np.log1p(train_purchases(inputs.purchases))[:, None]
+    popular = np.log1p(train_purchases(inputs.purchases)).astype(np.float32)[:, None]
     dims, products = np.arange(_RANDOM_DIM), np.arange(len(places))
     return {
         ARITHMETIC: (product - user + other, places),
         "u2 alone": (other, places),
         "p1 alone": (product, places),
-        "most popular": (np.ones((len(user), 1)), popular),
+        "most popular": (np.ones((len(user), 1), np.float32), popular),
         "random": (
-            normal(seed, "linear_relation", np.arange(len(user))[:, None] + 3, dims),
-            normal(seed, "linear_relation", -1 - products[:, None], dims),
+            normal(seed, "linear_relation", np.arange(len(user))[:, None] + 3, dims).astype(np.float32),
+            normal(seed, "linear_relation", -1 - products[:, None], dims).astype(np.float32),
         ),
     }
 
