@@ -21,6 +21,7 @@ test: setup  ## all tests; FAST=1 leaves out those that take minutes
 demo: setup  ## the whole pipeline on generated data, with a results table, in runs/demo
 	$(BIN)/python -m vasg.demo --out runs/demo-data
 	$(BIN)/vasg run --config runs/demo-data/config.toml --root runs/demo --set train.workers=2
+	$(BIN)/vasg report --root runs/demo
 	$(BIN)/python -m vasg.demo.report --root runs/demo --data runs/demo-data
 
 bench: setup  ## time the stages beside other implementations, at the size of Women; writes benchmarks/results.json
