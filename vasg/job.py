@@ -17,8 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vasg.config import Config, load, to_toml
 from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
+from vasg.publication import Publication
 from vasg.stages import Stage, fingerprint, is_up_to_date, stage
-from vasg.tables import Publication, Warehouse
+from vasg.tables import Warehouse
 
 # Results depend on these, so they are set here and not left to a properties file.
 SESSION = {
@@ -117,10 +118,9 @@ def new_run_id() -> str:
 
 def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) -> None:
     started = time.monotonic()
-    config, warehouse, run_id = load(arguments.config, arguments.set), Warehouse(arguments.root), new_run_id()
+    config, run_id = load(arguments.config, arguments.set), new_run_id()
     this = stage(config, name)
-    with warehouse.lock(run_id):
-        warehouse.sweep()
+    with Warehouse(arguments.root).lock(run_id) as warehouse:
         if not arguments.force and is_up_to_date(this, config, warehouse):
             _report(warehouse, run_id, {"stage": name, "status": "up to date", "seconds": 0.0})
             return
