@@ -96,10 +96,8 @@ def test_a_holder_renews_its_heartbeat_and_stops_when_the_lock_is_another_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
-    with (
-        pytest.raises(TryLater, match="of this run was taken over by run other on host"),
-        Warehouse(tmp_path).lock("run"),
-    ):
+
+    def work() -> None:
         set_age(tmp_path / "lock", 1000)
         while (tmp_path / "lock").stat().st_mtime < time.time() - 500:
             time.sleep(0.01)
