@@ -113,7 +113,12 @@ def add_arguments(result: argparse.ArgumentParser) -> None:
 
 def new_run_id() -> str:
     """The id of this run: given by ``vasg run`` to the jobs it starts, otherwise new."""
-    return os.environ.get("VASG_RUN_ID") or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+    return os.environ.get("VASG_RUN_ID") or own_run_id()
+
+
+def own_run_id(command: str = "") -> str:
+    """A run id that no other process has, and so shares no lock with."""
+    return f"{command}{'-' if command else ''}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
 def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) -> None:
