@@ -53,7 +53,10 @@ def rollback(root: str | Path, run_id: str, tables: Sequence[str] = (), to: int 
             for stage in {warehouse.manifest(table)["stage"] for table in tables}:
                 after = _without_last(stage, warehouse, catalogs, after)
         else:
-            after, why = _before(catalogs, now, set(now["tables"])), "rollback"
+            after, why = (
+                _before(catalogs, now, {name for catalog in catalogs for name in catalog["tables"]}),
+                "rollback",
+            )
         changed = [
             name for name in sorted(now["tables"].keys() | after["tables"].keys())
             if _versions(now).get(name) != _versions(after).get(name)
