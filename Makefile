@@ -5,7 +5,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 setup:  ## install what is missing: Java, a compiler, .venv with pinned packages, Horovod (built once)
 	@PYTHON="$(PYTHON)" scripts/setup.sh

@@ -134,24 +134,30 @@ class Sequences(RuleBasedStateMachine):
             assert set(codes) <= {0, 75}
         self.became(self.state if expected is None else expected)
 
-    @rule(stage=STAGE, point=st.sampled_from(["lock-taken", "table-written", "before-commit"]))
-    def one_is_taken_for_dead_and_goes_on(self, stage: str, point: str) -> None:
-        expected = self.due(stage)
-        slow = self.start(stage, f"{point}:stop")
-        code = self.server.wait(slow)
-        if code is not None:  # up to date, or without its input: it did not come by there
-            assert code == (66 if expected is None else 0)
-            self.became(self.state if expected is None else expected)
+    @rule(
+        stage=STAGE,
+        point=st.sampled_from(["lock-taken", "version-created", "manifest-written", "before-commit"]),
+        successor=st.sampled_from(["the same stage", "gc"]),
+    )
+    def one_is_taken_for_dead_and_goes_on(self, stage: str, point: str, successor: str) -> None:
+        if self.due(stage) in (None, self.state):
             return
-        assert self.call(stage) == 75  # seen alive
+        slow = self.start(stage, f"{point}:stop")
+        assert self.server.wait(slow) is None
+        self.became(self.state)
         lock = self.root / "lock"
-        lock.write_text(json.dumps(json.loads(lock.read_text()) | {"host": "elsewhere"}))
-        assert self.call(stage) == 75  # its heartbeat is fresh
-        long_ago = lock.stat().st_mtime - STALE_SECONDS - 60
-        os.utime(lock, (long_ago, long_ago))
-        assert self.call(stage) == (66 if expected is None else 0)
-        self.became(self.state if expected is None else expected)
-        os.kill(slow, signal.SIGCONT)
+        try:
+            assert self.call(stage) == 75  # seen alive
+            lock.write_text(json.dumps(json.loads(lock.read_text()) | {"host": "elsewhere"}))
+            assert self.call(stage) == 75  # its heartbeat is fresh
+            long_ago = lock.stat().st_mtime - STALE_SECONDS - 60
+            os.utime(lock, (long_ago, long_ago))
+            if successor == "gc" and self.history:
+                self.gc(3, None)
+            else:
+                self.run(stage)
+        finally:
+            os.kill(slow, signal.SIGCONT)
         assert self.server.wait(slow) == 75
         self.became(self.state)
 
