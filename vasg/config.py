@@ -137,6 +137,7 @@ class Train:
     regularisation: Annotated[float, Field(ge=0.0)] = 0.1
     baselines: tuple[LearnedBaseline, ...] = get_args(LearnedBaseline)  # where there are test pairs
     checkpoint_seconds: Count = 60  # at most this often
+    restarts: Count = 3  # of all workers, from the last checkpoint, when one is lost
     decoder: Decoder = Decoder()
     mapping: Mapping = Mapping()
 

@@ -1,6 +1,7 @@
 """What every job in ``jobs/`` does around its one call: arguments, lock, session, inputs, publication, exit code."""
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from vasg.config import Config, load, to_toml
 from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
 from vasg.publication import Publication
+from vasg.signals import ends_in_order
 from vasg.stages import Stage, fingerprint, is_up_to_date, stage
 from vasg.tables import Warehouse
 
@@ -29,6 +31,9 @@ SESSION = {
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
+
+# How Java, numpy and torch say so.
+_NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing"
 
 
 class Job:
@@ -72,7 +77,8 @@ def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = No
     try:
         arguments = _parser(name).parse_args(argv)
         verbose = arguments.verbose
-        _run(name, body, arguments)
+        with ends_in_order():
+            _run(name, body, arguments)
         return 0
     except Exception as error:
         known = _known(error)
@@ -183,7 +189,9 @@ def _known(error: BaseException) -> VasgError | None:
         return DataError(
             f"{unreadable.group(1).rstrip('.')} cannot be read: {_first_cause(text)}; replace the file and run again"
         )
-    if "No space left on device" in text or (isinstance(error, OSError) and error.errno == 28):
+    if re.search(_NO_SPACE, text) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    ):
         return OutputError("no space left on the device (output or spark.local.dir); free some and run again")
     if isinstance(error, PermissionError):
         return OutputError(f"{error.filename}: permission denied")
