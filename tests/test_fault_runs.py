@@ -10,8 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
+from vasg import job
 from vasg.publication import STAGED
 from vasg.runner import HOME, environment
 from vasg.tables import Warehouse
@@ -213,3 +218,27 @@ def test_a_full_disk_publishes_nothing_and_a_run_with_more_space_finishes(small_
     code, _, errors = run(tmp_path, *where)
     assert code == 0, errors
     assert Warehouse(root).manifest("reviews")["rows"] == 300_000
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: np.save(path, np.zeros(2**20)),
+        lambda path: torch.save(torch.zeros(2**20), path),
+        lambda path: pq.write_table(pa.table({"a": np.random.default_rng(0).random(2**20)}), path),
+        lambda path: path.write_bytes(b"x" * 2**22),
+    ],
+    ids=["numpy", "torch", "arrow", "python"],
+)
+def test_whoever_writes_on_a_full_disk_it_is_said_alike(
+    small_disk: Path, write: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body(_: job.Job) -> None:
+        write(small_disk / "file")
+
+    (small_disk / "raw.csv").write_text("u,p\n")
+    (small_disk / "config.toml").write_text(TEXT)
+    arguments = ["--config", str(small_disk / "config.toml"), "--root", str(small_disk / "root")]
+    assert job.main("preprocess_reviews", body, arguments) == 73
+    assert "no space left on the device" in capsys.readouterr().err
+    assert nothing_half_written(small_disk / "root")

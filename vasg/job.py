@@ -33,7 +33,7 @@ SESSION = {
 }
 
 # How Java, numpy and torch say so.
-_NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing"
+_NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
 
 
 class Job:
