@@ -1,11 +1,11 @@
 # `make demo` and `make test` each start from a fresh clone; everything they need goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test demo bench package clean
+.PHONY: help setup lint test test-fault demo bench package clean
 SHELL := /bin/bash
 BIN := .venv/bin
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 setup:  ## install what is missing: Java, a compiler, .venv with pinned packages, Horovod (built once)
 	@PYTHON="$(PYTHON)" scripts/setup.sh
@@ -17,6 +17,9 @@ lint: setup  ## ruff (rules and format) and mypy
 
 test: setup  ## all tests; FAST=1 leaves out those that take minutes
 	$(BIN)/python -m pytest $(if $(FAST),-m "not slow")
+
+test-fault: setup  ## the faults of docs/reliability.md alone, with 200 random sequences of crashes
+	VASG_FAULT_SEQUENCES=200 $(BIN)/python -m pytest -m fault
 
 demo: setup  ## the whole pipeline on generated data, with a results table, in runs/demo
 	$(BIN)/python -m vasg.demo --out runs/demo-data

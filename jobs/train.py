@@ -2,16 +2,34 @@
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from vasg import schemas
+from vasg.errors import TryLater
 from vasg.job import Job, main
 from vasg.stages import fingerprint
-from vasg.training.plan import make_plan
+from vasg.training.baselines import Log
+from vasg.training.plan import Plan, make_plan
 from vasg.training.worker import train
 from vasg.training.workers import launch
+
+
+def resumed(plan: Plan, session: Callable[[], Any]) -> Log:
+    """Train; when a worker is lost, all start again from the last checkpoint, at most train.restarts times."""
+    settings, progress = plan.config.train, Path(plan.checkpoints, "progress.log")
+    left = settings.restarts
+    while True:
+        try:
+            return launch(train, plan, settings.workers, settings.launcher, session, progress)
+        except TryLater as error:
+            if left == 0:
+                raise
+            left -= 1
+            print(f"train: {error}: starting again now, {left} more times at most", flush=True)
 
 
 def body(job: Job) -> None:
@@ -19,9 +37,7 @@ def body(job: Job) -> None:
     settings = job.config.train
     output, baselines = (job.publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
     plan = make_plan(job.warehouse, job.config, fingerprint(job.stage, job.config, job.warehouse), output, baselines)
-    log = launch(
-        train, plan, settings.workers, settings.launcher, lambda: job.spark, Path(plan.checkpoints, "progress.log")
-    )
+    log = resumed(plan, lambda: job.spark)
     job.publication.add("embeddings")
     job.publication.add("baseline_embeddings")
     rows = [dict(zip(schemas.TABLES["training_log"].arrow().names, row, strict=True)) for row in log]

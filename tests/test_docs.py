@@ -8,6 +8,7 @@ import pytest
 from vasg import schemas
 from vasg.cli import _parser
 from vasg.config import Config, load
+from vasg.failpoints import POINTS
 from vasg.job import SESSION
 from vasg.stages import stages
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("spark_conf/*"), *ROOT.glob("examples/*")])
 EXAMPLES = sorted(ROOT.glob("examples/*.toml"))
 CONFS = sorted(ROOT.glob("spark_conf/*.conf"))
-TARGETS = {"help", "setup", "lint", "test", "demo", "bench", "package", "clean"}
+TARGETS = {"help", "setup", "lint", "test", "test-fault", "demo", "bench", "package", "clean"}
 
 
 def mentions(pattern: str) -> set[tuple[str, str]]:
@@ -31,10 +32,10 @@ def mentions(pattern: str) -> set[tuple[str, str]]:
 
 def test_every_target_that_is_mentioned_exists_and_help_lists_them() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    assert set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE)) == TARGETS
+    assert set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) == TARGETS
     assert ".DEFAULT_GOAL := help" in makefile
     assert set(re.search(r"\.PHONY: (.*)", makefile)[1].split()) == TARGETS  # type: ignore[index]
-    mentioned = mentions(r"\bmake ([a-z]+)")
+    mentioned = mentions(r"\bmake ([a-z-]+)")
     assert {word for _, word in mentioned} <= TARGETS, mentioned
 
 
@@ -47,6 +48,23 @@ def test_every_command_that_is_mentioned_exists() -> None:
 def test_every_job_that_is_mentioned_exists() -> None:
     mentioned = mentions(r"\bjobs/([a-z_]+)\.py")
     assert all((ROOT / "jobs" / f"{name}.py").exists() for _, name in mentioned), mentioned
+
+
+def test_every_test_that_is_mentioned_exists() -> None:
+    page, file = (ROOT / "docs" / "reliability.md").read_text(), ""
+    for name, test in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", page):
+        file = name or file
+        if file:
+            assert f"def {test}" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+
+
+def test_every_failpoint_is_explained_and_used_once_or_more() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    code = "".join(path.read_text() for path in (ROOT / "vasg").rglob("*.py"))
+    for name, meaning in POINTS.items():
+        assert f"| `{name}` | {meaning} |" in page
+        assert f'failpoint("{name}")' in code
+    assert len(re.findall(r'failpoint\("', code)) >= len(POINTS)
 
 
 def test_the_page_about_the_tables_is_the_one_the_schemas_give() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import threading
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -14,8 +15,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from vasg import schemas
+from vasg.catalog import Catalogs
 from vasg.errors import DataError, InputMissing, OutputError, TryLater
-from vasg.tables import MANIFEST, STAGED, Warehouse
+from vasg.publication import MANIFEST, STAGED
+from vasg.tables import Warehouse
 
 
 def uncovered(*ids: str) -> pa.Table:
@@ -151,9 +154,35 @@ def test_sweep_removes_only_what_no_catalog_names(tmp_path: Path) -> None:
     abandoned = warehouse.publication("score", "killed", "")
     abandoned.__enter__().write_arrow("uncovered", uncovered("half"))
     assert len(set(warehouse.path("uncovered").parent.iterdir()) - versions) == 1
-    warehouse.sweep()
+    outside = tmp_path / "elsewhere" / "version"
+    outside.mkdir(parents=True)
+    (outside / STAGED).touch()
+    (tmp_path / "tables" / "linked").symlink_to(outside.parent)
+    (tmp_path / "tables" / "uncovered" / "linked").symlink_to(outside)
+    warehouse.sweep("next")
+    (tmp_path / "tables" / "uncovered" / "linked").unlink()
     assert set(warehouse.path("uncovered").parent.iterdir()) == versions
+    assert not list((tmp_path / "tables" / "uncovered").glob(f"*/{STAGED}"))
+    assert (outside / STAGED).exists(), "what a link leads to was removed"
     assert ids(warehouse) == ["second"]
+
+
+def test_what_was_swept_can_no_longer_be_published(tmp_path: Path) -> None:
+    publish(Warehouse(tmp_path), "old")
+    with Warehouse(tmp_path).lock("slow") as warehouse, warehouse.publication("score", "slow", "") as publication:
+        publication.write_arrow("uncovered", uncovered("slow"))
+        Warehouse(tmp_path).sweep("next")
+        with pytest.raises(TryLater, match="another run published"):
+            publication.commit("mark", {})
+    assert ids(Warehouse(tmp_path)) == ["old"]
+
+
+def test_a_run_reads_one_moment_whatever_is_published_meanwhile(tmp_path: Path) -> None:
+    publish(Warehouse(tmp_path), "old")
+    with Warehouse(tmp_path).lock("run") as warehouse:
+        publish(Warehouse(tmp_path), "new")
+        assert ids(warehouse) == ["old"]
+    assert ids(Warehouse(tmp_path)) == ["new"]
 
 
 # ---- damage ----
@@ -223,13 +252,13 @@ def test_of_two_concurrent_publications_one_wins_and_one_is_told_to_try_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both_have_read, outcomes = threading.Barrier(2), []
-    original = Warehouse.commit_catalog
+    original = Catalogs.publish
 
-    def commit_catalog(self: Warehouse, catalog: dict[str, object]) -> None:
+    def publish_when_both_have_read(self: Catalogs, *arguments: Any) -> None:
         both_have_read.wait()
-        original(self, catalog)
+        original(self, *arguments)
 
-    monkeypatch.setattr(Warehouse, "commit_catalog", commit_catalog)
+    monkeypatch.setattr(Catalogs, "publish", publish_when_both_have_read)
 
     def run(name: str) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vasg import __version__
 from vasg.errors import VasgError
-from vasg.job import Parser, add_arguments
+from vasg.job import Parser, add_arguments, own_run_id
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,6 +59,25 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--root", required=True, metavar="DIR")
     report.add_argument("--out", metavar="FILE", help="default: DIR/reports/RUN_ID.html")
     report.set_defaults(call=_report)
+    log = commands.add_parser("history", help="list the catalogs that are kept: when, by what, which tables changed")
+    log.add_argument("--root", required=True, metavar="DIR")
+    log.set_defaults(call=_history)
+
+    back = commands.add_parser(
+        "rollback", help="publish earlier versions again (default: take back the last publication)"
+    )
+    back.add_argument("--root", required=True, metavar="DIR")
+    which = back.add_mutually_exclusive_group()
+    which.add_argument("tables", nargs="*", default=[], metavar="TABLE", help="with all that its stage wrote with it")
+    which.add_argument("--to", type=int, metavar="SEQUENCE", help="everything as in this catalog of vasg history")
+    back.set_defaults(call=_rollback)
+
+    clean = commands.add_parser("gc", help="remove table versions, runs and checkpoints that no kept catalog needs")
+    clean.add_argument("--root", required=True, metavar="DIR")
+    clean.add_argument(
+        "--keep", type=_positive, default=30, metavar="N", help="catalogs to keep (default: %(default)s)"
+    )
+    clean.set_defaults(call=_gc)
 
     doctor = commands.add_parser("doctor", help="check Java, Python, Spark, Horovod, Petastorm and GPU")
     doctor.set_defaults(call=_doctor)
@@ -95,6 +114,39 @@ def _report(arguments: argparse.Namespace) -> int:
 
     print(report(arguments.root, arguments.out))
     return 0
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from vasg.upkeep import history
+
+    print(*history(arguments.root), sep="\n")
+    return 0
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    from vasg.upkeep import rollback
+
+    changed = rollback(arguments.root, own_run_id("rollback"), arguments.tables, arguments.to)
+    print(f"rolled back: {', '.join(changed)}" if changed else "nothing to roll back: these versions are current")
+    return 0
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from vasg.upkeep import gc
+
+    removed = gc(arguments.root, own_run_id("gc"), arguments.keep)
+    print(
+        f"removed {removed.versions} table versions ({removed.bytes / 2**20:,.1f} MiB), {removed.catalogs} catalogs, "
+        f"{removed.checkpoints} checkpoints, {removed.runs} runs"
+    )
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1 (found {value})")
+    return value
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -155,6 +155,7 @@ class Train:
     regularisation: Annotated[float, Field(ge=0.0)] = 0.1
     baselines: tuple[LearnedBaseline, ...] = get_args(LearnedBaseline)  # where there are test pairs
     checkpoint_seconds: Count = 60  # at most this often
+    restarts: Count = 3  # of all workers, from the last checkpoint, when one is lost
     decoder: Decoder = Decoder()
     mapping: Mapping = Mapping()
     blend: Blend = Blend()
@@ -178,6 +179,18 @@ class Score:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Gates:
+    """[gates] What new recommendations must keep of the last version to replace it. They decide no stage's output."""
+
+    enabled: bool = True
+    min_rows: Fraction = 0.7  # of the last version's rows
+    min_coverage: Fraction = 0.5  # of the last version's number of distinct products in lists
+    max_cold_change: Fraction = 0.25  # of the share of cold products in lists, up or down
+    max_auc_drop: Fraction = 0.02  # of vasg, warm or cold, where the confidence intervals are apart
+    max_spread_change: Annotated[float, Field(gt=1.0)] = 100.0  # times: best minus worst score of a list, mean
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Config:
     """The whole configuration. ``seed`` governs split, walks, initialisation and sampling."""
 
@@ -189,6 +202,7 @@ class Config:
     walks: Walks = Walks()
     train: Train = Train()
     score: Score = Score()
+    gates: Gates = Gates()
 
     def __post_init__(self) -> None:
         if self.walks.lanes % self.train.workers:

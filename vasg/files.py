@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vasg.errors import OutputError
+from vasg.failpoints import failpoint
 
 
 def sha256(path: Path) -> str:
@@ -30,6 +31,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         sync(temporary)
+        failpoint("temporary-written")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -42,9 +44,11 @@ def create_exclusively(path: Path, text: str) -> bool:
     try:
         temporary.write_text(text, encoding="utf-8")
         sync(temporary)
+        failpoint("temporary-written")
         os.link(temporary, path)  # unlike rename, fails where the name is taken
     except FileExistsError:
-        return False
+        if temporary.stat().st_nlink == 1:  # 2: NFS made the link, lost its answer, and was asked again
+            return False
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
     finally:

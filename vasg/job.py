@@ -1,6 +1,7 @@
 """What every job in ``jobs/`` does around its one call: arguments, lock, session, inputs, publication, exit code."""
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -18,8 +19,10 @@ from pyspark.sql import DataFrame, SparkSession
 from vasg.config import Config, load, to_toml
 from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
 from vasg.installation import made_with
+from vasg.publication import Publication
+from vasg.signals import ends_in_order
 from vasg.stages import Stage, fingerprint, is_up_to_date, stage
-from vasg.tables import Publication, Warehouse
+from vasg.tables import Warehouse
 
 # Results depend on these, so they are set here and not left to a properties file.
 SESSION = {
@@ -29,6 +32,9 @@ SESSION = {
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
+
+# How Java, numpy and torch say so.
+_NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
 
 
 class Job:
@@ -72,7 +78,8 @@ def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = No
     try:
         arguments = _parser(name).parse_args(argv)
         verbose = arguments.verbose
-        _run(name, body, arguments)
+        with ends_in_order():
+            _run(name, body, arguments)
         return 0
     except Exception as error:
         known = _known(error)
@@ -113,15 +120,19 @@ def add_arguments(result: argparse.ArgumentParser) -> None:
 
 def new_run_id() -> str:
     """The id of this run: given by ``vasg run`` to the jobs it starts, otherwise new."""
-    return os.environ.get("VASG_RUN_ID") or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+    return os.environ.get("VASG_RUN_ID") or own_run_id()
+
+
+def own_run_id(command: str = "") -> str:
+    """A run id that no other process has, and so shares no lock with."""
+    return f"{command}{'-' if command else ''}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
 def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) -> None:
     started = time.monotonic()
-    config, warehouse, run_id = load(arguments.config, arguments.set), Warehouse(arguments.root), new_run_id()
+    config, run_id = load(arguments.config, arguments.set), new_run_id()
     this = stage(config, name)
-    with warehouse.lock(run_id):
-        warehouse.sweep()
+    with Warehouse(arguments.root).lock(run_id) as warehouse:
         if not arguments.force and is_up_to_date(this, config, warehouse):
             _report(warehouse, run_id, {"stage": name, "status": "up to date", "seconds": 0.0})
             return
@@ -182,7 +193,9 @@ def _known(error: BaseException) -> VasgError | None:
         return DataError(
             f"{unreadable.group(1).rstrip('.')} cannot be read: {_first_cause(text)}; replace the file and run again"
         )
-    if "No space left on device" in text or (isinstance(error, OSError) and error.errno == 28):
+    if re.search(_NO_SPACE, text) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    ):
         return OutputError("no space left on the device (output or spark.local.dir); free some and run again")
     if isinstance(error, PermissionError):
         return OutputError(f"{error.filename}: permission denied")

@@ -14,6 +14,7 @@ import pyspark
 from vasg.config import load
 from vasg.errors import ConfigurationError, UsageError
 from vasg.job import describe, new_run_id
+from vasg.signals import passed_on
 from vasg.stages import Stage, is_up_to_date, stages
 from vasg.tables import Warehouse
 
@@ -101,13 +102,23 @@ def _submit(command: list[str], log: Path) -> int:
     """Run spark-submit. Spark's own messages go to the log, the job's lines there and to the screen.
 
     spark-submit prints whatever a Python driver writes to stderr on its stdout; from the line with the error on, we put
-    it back. Returns the exit code, 128 + N for a process that signal N ended, as shells do.
+    it back. Returns the exit code, 128 + N for a process that signal N ended, as shells do, or when N was sent to us.
     """
     with log.open("a", encoding="utf-8") as file:
         print("$", *command, file=file, flush=True)
-        with subprocess.Popen(
-            command, env=environment(), stdout=subprocess.PIPE, stderr=file, text=True, errors="replace"
-        ) as process:
+        with (
+            subprocess.Popen(
+                command,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                errors="replace",
+                process_group=0,
+            ) as process,
+            passed_on(process) as signals,
+        ):
             assert process.stdout is not None
             screen = sys.stdout
             for line in process.stdout:
@@ -115,4 +126,6 @@ def _submit(command: list[str], log: Path) -> int:
                     screen = sys.stderr
                 print(line, end="", file=screen, flush=True)
                 print(line, end="", file=file, flush=True)
+    if signals:
+        return 128 + signals[0]
     return process.returncode if process.returncode >= 0 else 128 - process.returncode

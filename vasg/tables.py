@@ -6,62 +6,53 @@ Layout::
     tables/NAME/VERSION/       Parquet files, _manifest.json (file, bytes, rows, sha256), _config.toml
     runs/RUN_ID/               logs, stage summaries, run.json
     checkpoints/               training in progress
-    lock                       who writes now
+    lock                       who writes now; its time of change is a heartbeat
 
 A stage writes its tables into new version directories, which nobody sees. One new catalog file, created with a hard
 link that fails if the number is taken, then publishes all of them together. No published file is ever changed.
 """
 
-import hashlib
+from __future__ import annotations
+
 import json
 import os
-import shutil
-import time
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
 
 from vasg import schemas
-from vasg.errors import DataError, InputMissing, TryLater
-from vasg.files import create_exclusively, make_directory, sha256, sync, write_atomically
+from vasg.catalog import Catalogs
+from vasg.errors import DataError, InputMissing
+from vasg.files import make_directory, sha256
 from vasg.lock import lock
+from vasg.publication import MANIFEST, STAGED, Part, Publication, remove_version
 
-MANIFEST, CONFIG, STAGED = "_manifest.json", "_config.toml", "_staged"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file of a table, ``path`` relative to the version directory."""
-
-    path: str
-    bytes: int
-    rows: int
-    sha256: str
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
 
 class Warehouse:
-    """Reads and writes the tables under one root directory."""
+    """Reads and writes the tables under one root directory.
 
-    def __init__(self, root: str | Path) -> None:
+    With a ``catalog`` it stays at that one: all reads are of the same moment, and what it publishes counts only if
+    nobody else has published since.
+    """
+
+    def __init__(self, root: str | Path, catalog: dict[str, Any] | None = None) -> None:
         self.root = Path(root).resolve()
+        self.catalogs = Catalogs(self.root / "catalog")
+        self._pinned = catalog
 
     # ---- reading ----
 
     def catalog(self) -> dict[str, Any]:
         """What is published now: ``{"sequence", "tables": {name: {"version", "digest", "rows"}}, "stages": {...}}``."""
-        files = sorted((self.root / "catalog").glob("[0-9]*.json"))
-        if not files:
-            return {"sequence": 0, "tables": {}, "stages": {}}
-        catalog: dict[str, Any] = json.loads(files[-1].read_text())
-        return catalog
+        return self.catalogs.latest() if self._pinned is None else self._pinned
 
     def has(self, table: str) -> bool:
         """Whether a version of the table is published."""
@@ -142,12 +133,22 @@ class Warehouse:
 
     # ---- writing ----
 
-    def lock(self, run_id: str) -> AbstractContextManager[None]:
-        """Hold the right to publish; see ``vasg.lock``."""
-        return lock(make_directory(self.root) / "lock", run_id)
+    @contextmanager
+    def lock(self, run_id: str) -> Iterator[Warehouse]:
+        """Hold the right to publish; yields this warehouse as it is now. Raises TryLater while another live run has it.
+
+        A holder that is taken for dead and goes on cannot publish: whoever takes its place first takes the next catalog
+        number, which it would need (``sweep``). So it ends with TryLater, too.
+        """
+        with lock(make_directory(self.root) / "lock", run_id) as hold:
+            if not hold.shared:
+                self.sweep(run_id, hold.broke)
+            current = Warehouse(self.root, self.catalogs.latest())
+            hold.check()  # taken over before this: refused here; after it: the next number is taken
+            yield current
 
     @contextmanager
-    def publication(self, stage: str, run_id: str, config_toml: str) -> Iterator["Publication"]:
+    def publication(self, stage: str, run_id: str, config_toml: str) -> Iterator[Publication]:
         """Collects the new versions of a stage's tables; removes them again unless they are committed."""
         publication = Publication(self, stage, run_id, config_toml)
         try:
@@ -155,113 +156,40 @@ class Warehouse:
         finally:
             publication.discard_uncommitted()
 
-    def sweep(self) -> None:
-        """Remove version directories that a killed run left behind. Call only while holding the lock."""
-        catalogs = [json.loads(path.read_text()) for path in (self.root / "catalog").glob("[0-9]*.json")]
-        known = {(name, entry["version"]) for catalog in catalogs for name, entry in catalog["tables"].items()}
-        for marker in (self.root / "tables").glob(f"*/*/{STAGED}"):
-            directory = marker.parent
-            if (directory.parent.name, directory.name) not in known:
-                shutil.rmtree(directory)
+    def sweep(self, run_id: str, fence: bool = False) -> None:
+        """Remove versions that a killed run left behind. Call only while holding the lock.
 
-    def commit_catalog(self, catalog: dict[str, Any]) -> None:
-        """Publish a catalog under the next number. Raises TryLater when another run took that number."""
-        directory = make_directory(self.root / "catalog")
-        path = directory / f"{catalog['sequence']:08d}.json"
-        if not create_exclusively(path, json.dumps(catalog, indent=1)):
-            raise TryLater(f"another run published into {self.root} meanwhile; run again")
-
-
-class Publication:
-    """New versions of the tables of one stage, invisible until ``commit``."""
-
-    def __init__(self, warehouse: Warehouse, stage: str, run_id: str, config_toml: str) -> None:
-        self._warehouse, self._stage, self._run_id, self._config_toml = warehouse, stage, run_id, config_toml
-        self._directories: dict[str, Path] = {}
-        self._entries: dict[str, dict[str, Any]] = {}
-        self._committed = False
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Rows of each table added so far."""
-        return {name: int(entry["rows"]) for name, entry in self._entries.items()}
-
-    def directory(self, table: str) -> Path:
-        """A new, empty version directory of the table; the same one however often it is asked for."""
-        if table not in self._directories:
-            version = f"{self._run_id}-{uuid.uuid4().hex[:8]}"
-            directory = make_directory(self._warehouse.root / "tables" / table / version)
-            (directory / STAGED).touch()
-            self._directories[table] = directory
-        return self._directories[table]
-
-    def write(self, table: str, frame: DataFrame, facts: dict[str, Any] | None = None) -> None:
-        """Write a DataFrame as the new version of the table; ``facts`` is kept in its manifest."""
-        names = [c.name for c in schemas.TABLES[table].partitions]
-        writer = frame.write.mode("append")  # the directory exists: it holds the marker, and nothing else
-        (writer.partitionBy(*names) if names else writer).parquet(str(self.directory(table)))
-        self.add(table, facts=facts)
-
-    def write_arrow(self, table: str, content: pa.Table) -> None:
-        """Write a small table that is already in this process."""
-        pq.write_table(content, self.directory(table) / "part-00000.parquet")
-        self.add(table)
-
-    def add(self, table: str, parts: Iterable[Part] | None = None, facts: dict[str, Any] | None = None) -> None:
-        """Take what was written into ``directory(table)`` as the new version: check the schema, write the manifest.
-
-        ``parts`` names the files that count (others, of failed attempts, are removed); by default all do. ``facts`` is
-        kept in the manifest for the readers.
+        Before anything is removed (or with ``fence``), their writers, dead or not, are kept from ever publishing them.
         """
-        directory = self.directory(table)
-        if parts is None:
-            found = sorted(p for p in directory.rglob("*.parquet") if not p.name.startswith(("_", ".")))
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                parts = list(pool.map(lambda path: describe(path, directory), found))
-        parts = sorted(parts, key=lambda part: part.path)
-        if not parts:  # readers need a file with the schema even where there is no row
-            empty = directory / "part-00000.parquet"
-            pq.write_table(schemas.TABLES[table].arrow().empty_table(), empty)
-            parts = [describe(empty, directory)]
-        keep = {part.path for part in parts}
-        for path in directory.rglob("*"):
-            if path.is_file() and str(path.relative_to(directory)) not in keep | {STAGED}:
-                path.unlink()
-        for part in parts:
-            schemas.check(table, pq.read_schema(directory / part.path))
-        digest = hashlib.sha256("".join(sorted(part.sha256 for part in parts)).encode()).hexdigest()
-        rows = sum(part.rows for part in parts)
-        manifest = {
-            "table": table, "stage": self._stage, "run_id": self._run_id, "created": _now(), "rows": rows,
-            "digest": digest, "facts": facts or {}, "parts": [asdict(part) for part in parts],
-        }  # fmt: skip
-        write_atomically(directory / CONFIG, lambda path: path.write_text(self._config_toml, encoding="utf-8"))
-        write_atomically(directory / MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=1)))
-        self._entries[table] = {"version": directory.name, "digest": digest, "rows": rows}
+        if fence or any(is_abandoned(version) for version in self.versions() - self.published()):
+            self.catalogs.fence("nothing new, but a dead run may no longer publish", run_id)
+        published = self.published()
+        for version in self.versions():
+            if version in published:
+                (version / STAGED).unlink(missing_ok=True)  # killed after the commit, before the marker went
+            elif is_abandoned(version):
+                remove_version(version)
 
-    def commit(self, fingerprint: str, summary: dict[str, Any]) -> None:
-        """Make all added tables current, in one step."""
-        catalog = self._warehouse.catalog()
-        catalog["sequence"] += 1
-        catalog["tables"] |= self._entries
-        catalog["stages"][self._stage] = {"fingerprint": fingerprint, "run_id": self._run_id, **summary}
-        self._warehouse.commit_catalog(catalog)
-        self._committed = True
-        for directory in self._directories.values():
-            (directory / STAGED).unlink(missing_ok=True)
+    def published(self) -> set[Path]:
+        """The directories of all versions that a catalog names, current or earlier."""
+        return {
+            self.root / "tables" / name / entry["version"]
+            for catalog in self.catalogs.all()
+            for name, entry in catalog["tables"].items()
+        }
 
-    def discard_uncommitted(self) -> None:
-        """Remove everything again unless it was committed."""
-        if not self._committed:
-            for directory in self._directories.values():
-                shutil.rmtree(directory, ignore_errors=True)
+    def versions(self) -> set[Path]:
+        """All directories of versions, published or not. What a symbolic link leads to is not ours to remove."""
+        return {version for table in folders(self.root / "tables") for version in folders(table)}
 
 
-def describe(path: Path, directory: Path) -> Part:
-    """The manifest entry of a Parquet file, after making sure that it is on disk."""
-    sync(path)
-    return Part(str(path.relative_to(directory)), path.stat().st_size, pq.read_metadata(path).num_rows, sha256(path))
+def folders(directory: Path) -> list[Path]:
+    """The directories in a directory, without symbolic links; none if it is one itself or does not exist."""
+    if directory.is_symlink() or not directory.is_dir():
+        return []
+    return sorted(Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def is_abandoned(version: Path) -> bool:
+    """Whether a version that no catalog names is of our making and was not finished: marked, or still empty."""
+    return (version / STAGED).is_file() or not any(version.iterdir())

@@ -25,7 +25,7 @@ from vasg.features.pattern import PathPattern
 from vasg.features.pictures import EMPTY, MAX_BYTES, PictureError, decode
 from vasg.ingest.rejects import check_limit
 from vasg.parts import Target, write_tables
-from vasg.tables import Part, describe
+from vasg.publication import Part, describe
 
 FEATURES, REJECTS = "image_features", "rejected_pictures"
 TOO_LARGE, WRONG_PATH, SURPLUS, NOT_FINITE, ALL_ZERO = (

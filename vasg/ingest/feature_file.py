@@ -18,7 +18,7 @@ from vasg.config import Features
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.ingest.rejects import Records, separated
 from vasg.parts import write_parts
-from vasg.tables import Part
+from vasg.publication import Part
 
 ID_BYTES = 10
 _CHUNK_BYTES, _CHUNK_RECORDS = 32 << 20, 4096  # what a task holds at once, and the size of a row group

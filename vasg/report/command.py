@@ -6,7 +6,7 @@ from matplotlib import rc_context
 
 from vasg.analysis.sections import sections
 from vasg.analysis.thumbnails import thumbnails
-from vasg.errors import OutputError, TryLater
+from vasg.errors import OutputError
 from vasg.files import make_directory, write_atomically
 from vasg.report import coverage, quality
 from vasg.report.analyses import analysis_chapter
@@ -22,15 +22,13 @@ from vasg.report.training import training_chapter
 def report(root: str, out: str | None = None) -> Path:
     """Write the page about the tables under ``root``; returns where it is (default: ROOT/reports/RUN_ID.html).
 
-    Raises InputMissing when no recommendations are published, TryLater when other tables are published while the page is
-    made, and OutputError.
+    The page is about what is published when it is begun. Raises InputMissing when that has no recommendations, and
+    OutputError.
     """
     run = published_run(root)
     path = Path(out) if out else run.warehouse.root / "reports" / f"{run.run_id}.html"
     make_directory(path.parent)
     text = page(run)
-    if run.warehouse.catalog()["sequence"] != run.sequence:
-        raise TryLater(f"another run published into {run.warehouse.root} meanwhile; run again")
     try:
         write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
     except OSError as error:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vasg.config import Config, load
+from vasg.publication import CONFIG
 from vasg.stages import Stage, stages
-from vasg.tables import CONFIG, Warehouse
+from vasg.tables import Warehouse
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,6 @@ class Run:
     warehouse: Warehouse
     config: Config
     run_id: str  # of the stage score, which made the lists
-    sequence: int  # of the catalog
     summaries: dict[str, dict[str, Any]]  # by stage, in the order they run; only stages that published something
 
     def counts(self, stage: str) -> dict[str, Any]:
@@ -26,12 +26,13 @@ class Run:
 
 def published_run(root: str) -> Run:
     """The run behind the recommendations under ``root``. Raises InputMissing when there are none."""
-    warehouse = Warehouse(root)
+    now = Warehouse(root)
+    warehouse = Warehouse(root, now.catalog())  # the page is about one moment
     config = load(warehouse.path("recommendations") / CONFIG)
     run_id = str(warehouse.manifest("recommendations")["run_id"])
     catalog = warehouse.catalog()
     summaries = {s.name: catalog["stages"][s.name] for s in stages(config) if s.name in catalog["stages"]}
-    return Run(warehouse, config, run_id, catalog["sequence"], summaries)
+    return Run(warehouse, config, run_id, summaries)
 
 
 def outdated(run: Run) -> list[str]:

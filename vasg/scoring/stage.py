@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
-from vasg import schemas
+from vasg import gates, schemas
 from vasg.feature_matrix import feature_matrix
 from vasg.job import Job
 from vasg.replicated import replicate
@@ -29,7 +29,7 @@ _FROM_PICTURES = ("wboi", "visual_popular", "image_knn")
 def score(job: Job) -> None:
     """Check the inputs, score every model, and add the tables pair_ranks, metrics, recommendations and uncovered.
 
-    Raises DataError when an input breaks its contract or test data can have leaked into the model.
+    Raises DataError when an input breaks its contract, test data can have leaked into the model, or a gate refuses.
     """
     config, publication, seed = job.config.score, job.publication, job.config.seed
     purchases = read_purchases(job.warehouse)
@@ -51,13 +51,14 @@ def score(job: Job) -> None:
 
     lengths = recommendations.list_lengths(purchases, embeddings, config.top_k, cold)
     recommendations.check_complete(lists_to, parts, purchases, lengths)
-    publication.add("recommendations", parts)
     publication.add("pair_ranks")
     left_out = recommendations.uncovered(purchases, embeddings, has_feature, lengths)
     publication.write_arrow("uncovered", left_out)
     pair_ranks = _read_pair_ranks(ranks_to)
     table = metrics(pair_ranks, _kinds(job, purchases), config.metric_k, config.bootstrap, seed, job.run_id)
     publication.write_arrow("metrics", table)
+    figures = gates.check(job.warehouse, job.config, lists_to, parts, table)
+    publication.add("recommendations", parts, {gates.FACT: figures})
     _report(job, purchases, embeddings, pair_ranks, table, left_out)
 
 

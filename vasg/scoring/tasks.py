@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from vasg import schemas
 from vasg.files import write_atomically
 from vasg.parts import write_parts
+from vasg.publication import Part
 from vasg.replicated import Replicated, replicate
 from vasg.scoring import recommendations
 from vasg.scoring.blocks import USERS, Arrays, Ranks, Settings, score_block
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Model
-from vasg.tables import Part
 
 _MOST_BLOCKS = 1000
 _BLOCK = 4 * USERS  # users of a block, at least

@@ -83,9 +83,8 @@ def _prepare(run: Run, sweep_id: str) -> bool:
     """Take over what the parent has in common; returns whether nothing is left to do. Raises TryLater: the root is held."""
     warehouse = Warehouse(run.root)
     with warehouse.lock(sweep_id):
-        warehouse.sweep()
         if run.parent:
-            adopt(Warehouse(run.parent.root), warehouse, run.config)
+            adopt(Warehouse(run.parent.root), warehouse, run.config, sweep_id)
         return all(is_up_to_date(stage, run.config, warehouse) for stage in stages(run.config))
 
 

@@ -5,11 +5,12 @@ import shutil
 
 from vasg.config import Config
 from vasg.files import make_directory, sync
+from vasg.publication import STAGED
 from vasg.stages import Stage, fingerprint, is_up_to_date, stages
-from vasg.tables import STAGED, Warehouse
+from vasg.tables import Warehouse
 
 
-def adopt(source: Warehouse, target: Warehouse, config: Config) -> None:
+def adopt(source: Warehouse, target: Warehouse, config: Config, run_id: str) -> None:
     """Publish in ``target`` the tables of the stages that ``source`` has finished and ``config`` would compute alike.
 
     Stage by stage, as long as the fingerprint (code, configuration, seed, input tables, outside files) is that of the
@@ -22,11 +23,11 @@ def adopt(source: Warehouse, target: Warehouse, config: Config) -> None:
         done = source.catalog()["stages"].get(stage.name)
         if done is None or done["fingerprint"] != fingerprint(stage, config, target):
             return
-        _publish_links(source, target, stage)
+        _publish_links(source, target, stage, run_id)
 
 
-def _publish_links(source: Warehouse, target: Warehouse, stage: Stage) -> None:
-    given, catalog = source.catalog(), target.catalog()
+def _publish_links(source: Warehouse, target: Warehouse, stage: Stage, run_id: str) -> None:
+    given, base = source.catalog(), target.catalog()
     copies = []
     for table in stage.writes:
         published = source.path(table)
@@ -37,9 +38,12 @@ def _publish_links(source: Warehouse, target: Warehouse, stage: Stage) -> None:
             shutil.copytree(published, copy, copy_function=os.link, dirs_exist_ok=True)
             sync(copy)
             copies.append(copy)
-        catalog["tables"][table] = given["tables"][table]
-    catalog["stages"][stage.name] = given["stages"][stage.name]
-    catalog["sequence"] += 1
-    target.commit_catalog(catalog)
+    target.catalogs.publish(
+        base["sequence"],
+        base["tables"] | {table: given["tables"][table] for table in stage.writes},
+        base["stages"] | {stage.name: given["stages"][stage.name]},
+        stage.name,
+        run_id,
+    )
     for copy in copies:
         (copy / STAGED).unlink()

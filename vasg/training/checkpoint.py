@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from vasg.failpoints import failpoint
 from vasg.files import write_atomically
 from vasg.training.workers import Workers
 
@@ -21,12 +22,15 @@ def save(directory: Path, step: int, share: dict[str, Any], common: dict[str, An
     target = directory / f"step-{step:010d}"
     target.mkdir(parents=True, exist_ok=True)
     write_atomically(target / f"share-{workers.index}.pt", lambda path: torch.save(share, path))
+    failpoint("checkpoint-share-written")
     if workers.index == 0:
         write_atomically(target / "common.pt", lambda path: torch.save(common, path))
+        failpoint("checkpoint-common-written")
     workers.wait()
     if workers.index == 0:
         text = json.dumps({"step": step, "workers": workers.size}).encode()
         write_atomically(target / _COMPLETE, lambda path: path.write_bytes(text))
+        failpoint("checkpoint-complete")
         for other in directory.glob("step-*"):
             if other != target:
                 shutil.rmtree(other)

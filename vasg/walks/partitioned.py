@@ -22,9 +22,9 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from vasg.config import Config
 from vasg.parts import write_parts
+from vasg.publication import Part
 from vasg.randomness import hash64, integers
 from vasg.replicated import Replicated, replicate
-from vasg.tables import Part
 from vasg.walks import alias as alias_tables
 from vasg.walks import layout
 from vasg.walks.graph import node_type

@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 
 from vasg.config import Config
 from vasg.parts import write_parts
+from vasg.publication import Part
 from vasg.randomness import stream_key
 from vasg.replicated import Replicated, replicate
-from vasg.tables import Part
 from vasg.walks import kernel, layout
 from vasg.walks.graph import Graph
 from vasg.walks.layout import Layout

@@ -1,0 +1,66 @@
+"""A training worker that is killed: all start again from the last checkpoint, and end with the model of an unbroken run."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from training_shop import config, embeddings, plan
+
+from vasg.errors import TryLater
+from vasg.failpoints import VARIABLE
+from vasg.training.worker import train
+from vasg.training.workers import launch
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
+JOB = Path(__file__).resolve().parents[1] / "jobs" / "train.py"
+
+
+@pytest.fixture(scope="module")
+def resumed() -> Callable[..., Any]:
+    """The function of jobs/train.py that trains and starts again."""
+    spec = importlib.util.spec_from_file_location("jobs_train", JOB)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.resumed  # type: ignore[no-any-return]
+
+
+def settings(restarts: int) -> Any:
+    return config(workers=2, launcher="horovodrun", restarts=restarts, baselines=[], checkpoint_seconds=0)
+
+
+def no_session() -> None:
+    raise AssertionError("horovodrun needs no Spark")
+
+
+@pytest.mark.parametrize("point", ["checkpoint-share-written", "checkpoint-complete"])
+def test_workers_that_are_killed_again_and_again_end_with_the_model_of_an_unbroken_run(
+    tmp_path: Path, resumed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    point: str,
+) -> None:  # fmt: skip
+    for name in ("unbroken", "broken"):
+        (tmp_path / name).mkdir()
+    unbroken, broken = (plan(tmp_path / name, settings(3)) for name in ("unbroken", "broken"))
+    expected = launch(train, unbroken, 2, "horovodrun", no_session, tmp_path / "unbroken" / "progress.log")
+    monkeypatch.setenv(VARIABLE, f"{point}:kill@2")
+    log = resumed(broken, no_session)
+    output = capsys.readouterr().out
+    assert 1 <= output.count("starting again now") <= 3
+    assert output.count("resumed from the checkpoint after step") >= 1
+    assert np.array_equal(embeddings(broken), embeddings(unbroken))
+    assert log == expected
+
+
+def test_after_the_last_restart_it_is_for_the_scheduler_to_try_later(
+    tmp_path: Path, resumed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, "checkpoint-share-written:kill")
+    with pytest.raises(TryLater, match="2 training workers could not be started or one was lost"):
+        resumed(plan(tmp_path, settings(1)), no_session)
+    assert capsys.readouterr().out.count("starting again now, 0 more times at most") == 1
+    assert os.listdir(tmp_path / "output") == []
