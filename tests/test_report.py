@@ -151,7 +151,8 @@ def test_the_page_is_complete_in_itself_and_says_what_was_measured(html: str, pu
     metrics = published.read_arrow("metrics").to_pandas()
     for row in metrics[metrics["metric"] == "auc"].itertuples():
         assert f"{row.value:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f})" in page.text, row
-    for row in metrics[metrics["metric"].str.contains("@") & (metrics["candidates"] == "all")].itertuples():
+    top_k = metrics["metric"].str.contains("@") & (metrics["candidates"] == "all")
+    for row in metrics[top_k & metrics["setting"].isin(["warm", "cold"])].itertuples():
         assert f"{row.value:.4f}" in page.text, row
     made_with = [summary["made_with"] for summary in published.catalog()["stages"].values()]
     assert len(made_with) == len(STAGES)

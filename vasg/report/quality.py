@@ -93,6 +93,9 @@ def auc_chapter(metrics: Metrics) -> Chapter:
     blocks: list[Block] = [Pictures(charts), _auc_grid(metrics, groups)]
     if any((*key, "auc_lead") in metrics for key in groups):
         blocks.append(_lead_grid(metrics, groups))
+    kinds = [(setting, c) for setting, c, metric in metrics if metric == "auc" and (setting, c) not in _GROUPS]
+    if kinds:
+        blocks.append(_kinds_grid(metrics, kinds))
     return Chapter("AUC", [text], [*blocks, published_auc(), published_relations()])
 
 
@@ -162,6 +165,20 @@ def _lead_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
         "leads, with the whole interval above zero, are in colour. Table metrics, auc_lead."
     )
     return Grid(caption, ["vasg over", *(_GROUPS[key] for key in groups)], rows, frozenset(clear))
+
+
+def _kinds_grid(metrics: Metrics, kinds: Sequence[tuple[str, str]]) -> Grid:
+    columns = [metrics[(*kind, "auc")] for kind in kinds]
+    models = _models(metrics)
+    rows = [[model, *(column[model].text() for column in columns)] for model in models]
+    pairs = {setting: next(iter(column.values())).n for (setting, _), column in zip(kinds, columns, strict=True)}
+    tested = ", ".join(f"{count(n)} {setting.replace('_', ' ')}" for setting, n in pairs.items())
+    caption = (
+        "AUC by why a product has few or no purchases: warm few shot, at most five in training; cold natural, all that bought "
+        f"it happen to be held out; cold held out, on purpose. Test pairs: {tested}. Table metrics."
+    )
+    head = [f"{s.replace('_', ' ')} among {'all' if c == 'all' else s.partition('_')[0]}" for s, c in kinds]
+    return Grid(caption, ["model", *head], rows, _best(models, columns))
 
 
 def _top_k_grid(metrics: Metrics, setting: str, names: Sequence[str]) -> Grid:
