@@ -2,10 +2,10 @@
 
 import argparse
 
-from benchmarks import measure, scoring, skipgram, walks
+from benchmarks import measure, scoring, skipgram, vbpr, walks
 from benchmarks.data import SIZES, shop
 
-STAGES = {"walks": walks.run, "skipgram": skipgram.run, "scoring": scoring.run}
+STAGES = {"walks": walks.run, "skipgram": skipgram.run, "scoring": scoring.run, "vbpr": vbpr.run}
 
 
 def main() -> None:

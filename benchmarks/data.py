@@ -1,6 +1,7 @@
 """The generated shop that all stages are timed on, as arrays and as the files that peers read."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks.measure import HERE
-from vasg.demo.planted import plant
+from vasg.demo import planted
+from vasg.files import write_atomically
 from vasg.tables import Warehouse
 
+_DIM = 4096  # of a feature
 SIZES = {"small": (2_000, 3_000, 40_000), "women": (14_110, 116_971, 307_863), "large": (100_000, 300_000, 3_000_000)}
 
 
@@ -48,6 +51,24 @@ class Shop:
             np.savetxt(path, np.column_stack([self.user, self.product + self.users]), fmt="%d", delimiter="\t")
         return path
 
+    @property
+    def features(self) -> Path:
+        """[W, 4096] float16 .npy like the demo's features, of styles that tell nothing of the purchases."""
+        path = self.directory / "features.npy"
+        if not path.exists():
+            styles = np.random.default_rng(0).normal(size=(self.products, planted.T)).astype(np.float32)
+            write_atomically(path, partial(_save_features, styles))
+        return path
+
+
+def _save_features(styles: NDArray[np.float32], path: Path) -> None:
+    rows = np.lib.format.open_memmap(path, "w+", np.float16, (len(styles), _DIM))
+    begin = 0
+    for block in planted.features(0, styles, _DIM):
+        rows[begin : begin + len(block)] = block
+        begin += len(block)
+    rows.flush()
+
 
 def shop(size: str) -> Shop:
     """Generate the shop once; the seed is 0."""
@@ -55,9 +76,9 @@ def shop(size: str) -> Shop:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "pairs.npz"
     if not path.exists():
-        planted = plant(0, *SIZES[size])
-        product = np.unique(planted.products, return_inverse=True)[1]
-        np.savez(path, user=planted.users, product=product)
+        drawn = planted.plant(0, *SIZES[size])
+        product = np.unique(drawn.products, return_inverse=True)[1]
+        np.savez(path, user=drawn.users, product=product)
     pairs = np.load(path)
     return Shop(size, pairs["user"].astype(np.int64), pairs["product"].astype(np.int64), directory)
 

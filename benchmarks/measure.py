@@ -9,11 +9,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from vasg import installation
 
 HERE = Path(__file__).parent
-PEER_PYTHON = HERE / ".venv" / "bin" / "python"
+# Environments of peers, and what is in them: they want other versions of numpy than each other, and than Petastorm.
+ENVIRONMENTS = {".venv": "requirements.txt", ".venv-cornac": "requirements-cornac.txt"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Result:
     raw_theirs: list[float]
 
 
-def alternate(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of ours and theirs, taken in turn: a machine that slows down slows both."""
+def alternate(ours: Callable[[], T], theirs: Callable[[], T], rounds: int) -> tuple[list[T], list[T]]:
+    """What ours and theirs measure, taken in turn: a machine that slows down slows both."""
     pairs = [(ours(), theirs()) for _ in range(rounds)]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
@@ -55,22 +59,47 @@ def compare(
 
 
 def peer(script: str, *arguments: object) -> float:
-    """Seconds that a script of ``peers/`` reports for its work, in the peers' environment on two threads."""
+    """Seconds that a script of ``peers/`` reports for its work, see ``peer_report``."""
+    return peer_report(script, *arguments)["seconds"]
+
+
+def peer_report(script: str, *arguments: object, environment: str = ".venv") -> dict[str, float]:
+    """What a script of ``peers/`` reports of its work, in the peers' environment on two threads."""
+    return report([_python(environment), HERE / "peers" / script, *arguments])
+
+
+def report(command: Sequence[object]) -> dict[str, float]:
+    """The JSON object on the last line that a command prints. Raises RuntimeError when it fails."""
     environment = os.environ | {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
-    command = [str(PEER_PYTHON), str(HERE / "peers" / script), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{script} failed:\n{done.stderr[-2000:]}")
-    return float(json.loads(done.stdout.strip().splitlines()[-1])["seconds"])
+        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def install_peers() -> None:
-    """The peers' environment, once."""
-    if not PEER_PYTHON.exists():
-        print("bench: installing the peers into benchmarks/.venv, once", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(HERE / ".venv")], check=True)
-        pip = [str(PEER_PYTHON), "-m", "pip", "install", "--quiet", "-r", str(HERE / "requirements.txt")]
-        subprocess.run(pip, check=True)
+    """The peers' environments, once."""
+    for name, requirements in ENVIRONMENTS.items():
+        if not _python(name).exists():
+            print(f"bench: installing peers into benchmarks/{name}, once", flush=True)
+            subprocess.run([sys.executable, "-m", "venv", str(HERE / name)], check=True)
+            pip = [
+                str(_python(name)),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--retries",
+                "1",
+                "-r",
+                str(HERE / requirements),
+            ]
+            subprocess.run(pip, check=True)
+
+
+def _python(environment: str) -> Path:
+    return HERE / environment / "bin" / "python"
 
 
 def machine() -> str:

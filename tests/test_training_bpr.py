@@ -52,10 +52,10 @@ def test_a_step_is_gradient_descent_on_the_pairwise_loss() -> None:
     x = c[1] - c[3] + float(seen[0, 5]) + a[2] @ (b[1] - b[3]) + d[2] @ torch.from_numpy(seen[0, :5])
     touched = a[2].square().sum() + b[[1, 3]].square().sum() + c[[1, 3]].square().sum() + d[2].square().sum()
     (-torch.nn.functional.logsigmoid(x) + strength / 2 * touched).backward()
-    slope = np.zeros(1, np.float32)
+    pull, taste = np.zeros((1, 6), np.float32), np.append(theta[2], 1)
     u, i, j = (np.array([n]) for n in (2, 1, 3))
-    bpr._descend(u, i, j, seen, gu, gp, bias, theta, np.float32(rate), np.float32(strength), slope)
-    assert slope[0] == pytest.approx(float(torch.sigmoid(-x)), rel=1e-5)
+    bpr._descend(u, i, j, seen, gu, gp, bias, theta, np.float32(rate), np.float32(strength), pull)
+    np.testing.assert_allclose(pull[0], float(torch.sigmoid(-x.detach())) * taste, rtol=1e-5)
     for leaf, updated in zip(leaves, (gu, gp, bias, theta), strict=True):
         assert leaf.grad is not None
         np.testing.assert_allclose(updated, (leaf.detach() - rate * leaf.grad).numpy(), rtol=1e-4, atol=1e-6)

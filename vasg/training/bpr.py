@@ -24,14 +24,11 @@ from vasg.training import validation
 _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features
 _BATCH = 1024  # triples
-_EPOCHS, _CHECKED, _PATIENCE = (
-    40,
-    2,
-    3,
-)  # at most; epochs from one look at the validation pairs to the next; looks in vain
+_EPOCHS, _CHECKED = 40, 2  # at most; from one look at the validation pairs to the next
+_PATIENCE = 3  # looks in vain: no better than before, or than the best strength had been after as many epochs
 _UNCHECKED_EPOCHS = 10  # without validation pairs
 _LEARNING_RATE, _VISUAL_LEARNING_RATE = 0.05, 0.02
-_REGULARISATION = (0.003, 0.01, 0.03)  # the best on validation pairs is kept
+_REGULARISATION = (0.03, 0.01, 0.003)  # the best on validation pairs is kept
 _START = 0.1  # standard deviation of the factors
 
 Floats = NDArray[np.float32]
@@ -79,7 +76,8 @@ def bpr(
     """Train on ``pairs`` [n, 2] of user and warm product (from 0) with ``looks`` [P, k], k = 0 for plain BPR.
 
     Returns vectors of users [U, d] and products [P, d] whose inner product is the score. Strength of
-    regularisation and number of epochs are those best on the validation pairs.
+    regularisation and number of epochs are those best on the validation pairs. The strongest goes first: a weaker one
+    learns faster and overfits sooner, so one that falls behind is given up.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     if not len(held_out.pairs):
@@ -88,8 +86,9 @@ def bpr(
             _epoch(model, pairs, warm, epoch, _REGULARISATION[1], seed)
         return model.vectors(warm)
     best: tuple[float, Floats, Floats] = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+    leader: list[float] = []  # AUC of the best strength so far, look by look
     for regularisation in _REGULARISATION:
-        model, highest, in_vain = _start(users, looks, seed), -1.0, 0
+        model, curve, in_vain = _start(users, looks, seed), list[float](), 0
         for epoch in range(_EPOCHS):
             _epoch(model, pairs, warm, epoch, regularisation, seed)
             if (epoch + 1) % _CHECKED:
@@ -97,9 +96,11 @@ def bpr(
             user, product = model.vectors(warm)
             auc = held_out.auc(user, product)
             best = max(best, (auc, user, product), key=lambda found: found[0])
-            highest, in_vain = (auc, 0) if auc > highest else (highest, in_vain + 1)
+            in_vain = 0 if auc > max([*curve, *leader[len(curve) : len(curve) + 1]], default=-1.0) else in_vain + 1
+            curve.append(auc)
             if in_vain == _PATIENCE:
                 break
+        leader = max(leader, curve, key=lambda aucs: max(aucs, default=-1.0))
     return best[1], best[2]
 
 
@@ -135,17 +136,18 @@ def _epoch(model: _Model, pairs: NDArray[np.int64], warm: int, epoch: int, regul
     order = randomness.permutation(seed, "bpr", (3 << 32) + epoch, len(pairs))
     negative = _not_bought(pairs, warm, epoch, seed)[order]
     user, positive = pairs[order].T
+    buffer = np.empty((_BATCH, model.looks.shape[1]), np.float32)
     for begin in range(0, len(order), _BATCH):
         u, i, j = (np.ascontiguousarray(x[begin : begin + _BATCH]) for x in (user, positive, negative))
-        difference = model.looks[i] - model.looks[j]  # b x k
-        seen, before = difference @ model.embedding, model.theta[u]
-        slope = np.empty(len(u), np.float32)
+        difference = buffer[: len(u)]
+        _subtract(model.looks, i, j, difference)
+        seen, pull = difference @ model.embedding, np.empty((len(u), model.embedding.shape[1]), np.float32)
         _descend(
             u, i, j, seen, model.gamma_user, model.gamma_product, model.bias, model.theta, np.float32(_LEARNING_RATE),
-            np.float32(regularisation), slope,
+            np.float32(regularisation), pull,
         )  # fmt: skip
         if difference.shape[1]:
-            ascent = difference.T @ (slope[:, None] * np.column_stack([before, np.ones(len(u), np.float32)]))
+            ascent = difference.T @ pull
             ascent -= regularisation * model.embedding
             model.squares += ascent * ascent
             model.embedding += _VISUAL_LEARNING_RATE * ascent / np.sqrt(model.squares)
@@ -165,14 +167,24 @@ def _not_bought(pairs: NDArray[np.int64], warm: int, epoch: int, seed: int) -> N
     return negative
 
 
+@numba.njit(nogil=True, cache=True)
+def _subtract(rows: Any, i: Any, j: Any, out: Any) -> None:
+    """``out`` [b, k] becomes rows[i] - rows[j], without the copies that numpy would make of both."""
+    for t in range(i.size):
+        one, other = rows[i[t]], rows[j[t]]
+        for k in range(out.shape[1]):
+            out[t, k] = one[k] - other[k]
+
+
 @numba.njit(nogil=True, cache=True, fastmath=True)
 def _descend(
     users: Any, positives: Any, negatives: Any, seen: Any, gamma_user: Any, gamma_product: Any, bias: Any, theta: Any,
-    rate: Any, regularisation: Any, slope: Any,
+    rate: Any, regularisation: Any, pull: Any,
 ) -> None:  # fmt: skip
-    """Gradient steps on -log sigma(x_ui - x_uj), triple by triple; ``slope`` [b] is sigma(x_uj - x_ui) of each.
+    """Gradient steps on -log sigma(x_ui - x_uj), triple by triple.
 
-    ``seen`` [b, V + 1] is E (f_i - f_j), last beta' (f_i - f_j).
+    ``seen`` [b, V + 1] is E (f_i - f_j), last beta' (f_i - f_j). ``pull`` [b, V + 1] becomes what (f_i - f_j) adds to the
+    ascent of E and beta': sigma(x_uj - x_ui) times theta_u before the step, last 1.
     """
     visual = theta.shape[1]
     for t in range(users.size):
@@ -183,7 +195,7 @@ def _descend(
         for k in range(visual):
             x += theta[u, k] * seen[t, k]
         s = np.float32(1.0) / (np.float32(1.0) + np.exp(x))
-        slope[t] = s
+        pull[t, visual] = s
         bias[i] += rate * (s - regularisation * bias[i])
         bias[j] -= rate * (s + regularisation * bias[j])
         for k in range(gamma_user.shape[1]):
@@ -192,4 +204,5 @@ def _descend(
             gamma_product[i, k] += rate * (s * a - regularisation * p)
             gamma_product[j, k] -= rate * (s * a + regularisation * q)
         for k in range(visual):
+            pull[t, k] = s * theta[u, k]
             theta[u, k] += rate * (s * seen[t, k] - regularisation * theta[u, k])

@@ -1,0 +1,132 @@
+"""``python -m benchmarks.vbpr_auc ROOT``: AUC of our vbpr and Cornac's on the split of a finished run, beside each other.
+
+Warm test pairs are ranked among warm products, cold ones among cold; the interval is a paired bootstrap over users.
+Compared with Cornac as shipped and with its training repaired (see ``peers/vbpr_cornac.py``), on the run's features and,
+repaired, on the components that ours learns from.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import measure
+from vasg import randomness
+from vasg.feature_matrix import feature_matrix
+from vasg.scoring.inputs import Purchases, read_purchases
+from vasg.tables import Warehouse
+from vasg.training import bpr
+from vasg.training.plan import _validation_sample
+
+_SEEDS = (0, 1, 2)
+_EPOCHS = 50  # of Cornac, its default
+_LIKE_CORNAC = 0.01  # its regularisation
+_RESAMPLES = 2000
+
+Vectors = tuple[NDArray[Any], NDArray[Any]]  # of users [U, d] and products [P, d]
+
+
+def main(root: Path) -> None:
+    """Print and keep the comparison of every model of Cornac with both of ours."""
+    purchases = read_purchases(Warehouse(root))
+    features, has_feature = feature_matrix(Warehouse(root), purchases.product_ids)
+    pairs = np.column_stack([purchases.user, purchases.product])
+    train = pairs[purchases.of("train")]
+    results, found = [], {}
+    with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
+        for seed in _SEEDS:
+            looks = bpr.components(features, has_feature, purchases.warm, seed)
+            models = dict(ours(purchases, train, features, looks, seed))
+            models |= dict(cornac(purchases, train, features, looks, seed, Path(folder)))
+            for name, vectors in models.items():
+                for kind in ("warm", "cold"):
+                    found[name, kind, seed] = test_auc(purchases, vectors, kind)
+    for kind in ("warm", "cold"):
+        for theirs in ("as shipped", "repaired", "repaired, our components"):
+            for mine in ("ours", "ours, like Cornac"):
+                a, b = (np.mean([found[n, kind, s] for s in _SEEDS], axis=0) for n in (mine, theirs))
+                low, high = interval(purchases.user[purchases.of(f"test_{kind}")], a - b)
+                difference = f"{mine} less theirs {(a - b).mean():.4f} ({low:.4f} to {high:.4f}), {len(_SEEDS)} seeds"
+                results.append(
+                    measure.compare(
+                        f"vbpr, {kind}",
+                        "hm",
+                        f"Cornac {theirs}; {mine}",
+                        "AUC",
+                        1.0,
+                        [1 / a.mean()],
+                        [1 / b.mean()],
+                        difference,
+                    )
+                )
+    measure.save(results)
+
+
+def ours(
+    purchases: Purchases, train: NDArray[Any], features: NDArray[Any], looks: NDArray[Any], seed: int
+) -> Iterator[tuple[str, Vectors]]:
+    """As a run trains it; and with Cornac's regularisation and epochs on features as they are."""
+    users, warm, everything = purchases.users, purchases.warm, np.column_stack([purchases.user, purchases.product])
+    shift = [0, users]
+    sample = _validation_sample(
+        everything + shift, everything[purchases.of("validation_warm")] + shift, users, warm, seed
+    )
+    held_out = bpr.Validation(sample["validation"] - shift, sample["candidates"] - users, sample["known"])
+    yield "ours", bpr.bpr(train, users, warm, looks, held_out, seed)
+    plain = features.astype(np.float32)
+    plain /= np.sqrt(np.square(plain[:warm]).sum(1).mean())
+    model = bpr._start(users, plain, seed)
+    for epoch in range(_EPOCHS):
+        bpr._epoch(model, train, warm, epoch, _LIKE_CORNAC, seed)
+    yield "ours, like Cornac", model.vectors(warm)
+
+
+def cornac(
+    purchases: Purchases, train: NDArray[Any], features: NDArray[Any], looks: NDArray[Any], seed: int, folder: Path
+) -> Iterator[tuple[str, Vectors]]:
+    """Trained in its own environment."""
+    sizes = {"users": purchases.users, "warm": purchases.warm}
+    np.savez(folder / "pairs.npz", user=train[:, 0], product=train[:, 1], **sizes)
+    for name, inputs, how in (
+        ("as shipped", features, "shipped"),
+        ("repaired", features, "repaired"),
+        ("repaired, our components", looks, "repaired"),
+    ):
+        np.save(folder / "features.npy", inputs)
+        paths = folder / "pairs.npz", folder / "features.npy"
+        out = folder / "vectors.npz"
+        measure.peer_report("vbpr_cornac.py", *paths, _EPOCHS, seed, how, out, environment=".venv-cornac")
+        vectors = np.load(out)
+        yield name, (vectors["user"], vectors["product"])
+
+
+def test_auc(purchases: Purchases, vectors: Vectors, kind: str) -> NDArray[np.float64]:
+    """AUC of each test pair of this kind among the products of its kind that its user is not known to have bought."""
+    user, product = vectors
+    ranked = np.arange(purchases.warm) if kind == "warm" else np.arange(purchases.warm, purchases.products)
+    starts, chosen = purchases.row_starts(), np.flatnonzero(purchases.of(f"test_{kind}"))
+    found = np.empty(len(chosen))
+    for n, at in enumerate(chosen):
+        buyer = purchases.user[at]
+        scores, own = product[ranked] @ user[buyer], product[purchases.product[at]] @ user[buyer]
+        rest = scores[~np.isin(ranked, purchases.product[starts[buyer] : starts[buyer + 1]])]
+        found[n] = ((rest < own) + 0.5 * (rest == own)).mean()
+    return found
+
+
+def interval(user: NDArray[np.int64], difference: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % of the means of ``difference`` [n] over users drawn with replacement; ``user`` [n] has the pairs' users."""
+    _, place = np.unique(user, return_inverse=True)
+    total, count = np.bincount(place, difference), np.bincount(place)
+    drawn = randomness.integers(0, "bootstrap", np.arange(_RESAMPLES)[:, None], np.arange(len(count)), len(count))
+    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    measure.install_peers()
+    main(Path(sys.argv[1]))
