@@ -21,7 +21,7 @@ from scoring_shop import shop as shop_of_vectors
 
 from vasg import cli, schemas
 from vasg.analysis.section import Section
-from vasg.report import command, funnel
+from vasg.report import funnel
 from vasg.report.analyses import analysis_chapter
 from vasg.report.coverage import gini, long_tail
 from vasg.report.page import Grid
@@ -238,14 +238,18 @@ def test_the_weights_are_told_and_whether_they_were_chosen(published: Warehouse,
     weights = {row["quantity"]: row["value"] for row in log if row["phase"] == "blend"}
     told = training_chapter(published_run(str(published.root)))
     assert told is not None
-    assert f"chosen on validation pairs and never on test pairs: mapped {weights['mapped']:.3g}, " in told.paragraphs[0]
+    assert (
+        f"chosen on validation pairs and never on test pairs: skipgram {weights['skipgram']:.3g}, "
+        in told.paragraphs[0]
+    )
+    assert f"mapped {weights['mapped']:.3g}. " in told.paragraphs[0]
     assert f"{weights['validation_auc']:.3f}" in told.paragraphs[0]
     root = shutil.copytree(published.root, tmp_path / "root")
     none = [row | {"value": 0.0} if row["quantity"] == "validation_auc" else row for row in log]
     publish(root, {"training_log": pa.Table.from_pylist(none, schemas.TABLES["training_log"].arrow())})
     told = training_chapter(published_run(str(root)))
     assert told is not None
-    assert "not chosen on validation pairs: mapped" in told.paragraphs[0]
+    assert "not chosen on validation pairs: skipgram" in told.paragraphs[0]
 
 
 def test_every_record_is_in_the_funnel(published: Warehouse) -> None:
@@ -274,19 +278,13 @@ def test_older_tables_beside_newer_ones_are_pointed_out(published: Warehouse, tm
     assert "The tables of train are older than" in Page((tmp_path / "r.html").read_text()).text
 
 
-def test_a_run_that_publishes_meanwhile_is_noticed(
-    published: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_published_meanwhile_does_not_enter_the_page(published: Warehouse, tmp_path: Path) -> None:
     root = shutil.copytree(published.root, tmp_path / "root")
-
-    def page_during_a_publication(run: object) -> str:
-        publish(root, {"nodes": published.read_arrow("nodes")})
-        return "old and new"
-
-    monkeypatch.setattr(command, "page", page_during_a_publication)
-    assert cli.main(["report", "--root", str(root)]) == 75
-    assert "another run published" in capsys.readouterr().err
-    assert not list((root / "reports").glob(".*"))
+    run = published_run(str(root))
+    log = published.read_arrow("training_log")
+    publish(root, {"training_log": log.slice(0, 0)})
+    assert Warehouse(root).read_arrow("training_log").num_rows == 0
+    assert run.warehouse.read_arrow("training_log").equals(log)
 
 
 def test_analyses_become_chapters() -> None:
