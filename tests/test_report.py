@@ -233,6 +233,12 @@ def test_strips_show_the_tables(published: Warehouse) -> None:
     assert seen == {True, False}
 
 
+def publish_log(root: Path, log: pa.Table) -> None:
+    with Warehouse(root).publication("train", "later", "") as publication:
+        publication.write_arrow("training_log", log)
+        publication.commit("", {})
+
+
 def test_the_weights_are_told_and_whether_they_were_chosen(published: Warehouse, tmp_path: Path) -> None:
     log = published.read_arrow("training_log").to_pylist()
     weights = {row["quantity"]: row["value"] for row in log if row["phase"] == "blend"}
@@ -246,7 +252,7 @@ def test_the_weights_are_told_and_whether_they_were_chosen(published: Warehouse,
     assert f"{weights['validation_auc']:.3f}" in told.paragraphs[0]
     root = shutil.copytree(published.root, tmp_path / "root")
     none = [row | {"value": 0.0} if row["quantity"] == "validation_auc" else row for row in log]
-    publish(root, {"training_log": pa.Table.from_pylist(none, schemas.TABLES["training_log"].arrow())})
+    publish_log(root, pa.Table.from_pylist(none, schemas.TABLES["training_log"].arrow()))
     told = training_chapter(published_run(str(root)))
     assert told is not None
     assert "not chosen on validation pairs: skipgram" in told.paragraphs[0]
@@ -282,7 +288,7 @@ def test_what_is_published_meanwhile_does_not_enter_the_page(published: Warehous
     root = shutil.copytree(published.root, tmp_path / "root")
     run = published_run(str(root))
     log = published.read_arrow("training_log")
-    publish(root, {"training_log": log.slice(0, 0)})
+    publish_log(root, log.slice(0, 0))
     assert Warehouse(root).read_arrow("training_log").num_rows == 0
     assert run.warehouse.read_arrow("training_log").equals(log)
 

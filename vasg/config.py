@@ -127,8 +127,8 @@ class Blend:
     on the same shop with split.method = "leave_one_out" printed.
     """
 
-    skipgram: Weight = 0.35
-    prior: Weight = 1.0
+    skipgram: Weight = 0.5
+    prior: Weight = 0.75
     smooth_prior: Weight = 0.75
     vbpr: Weight = 0.5
     bpr: Weight = 0.1
