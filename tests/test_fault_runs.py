@@ -199,7 +199,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # after a failure, a process may still be on it
 
 
 def test_a_full_disk_publishes_nothing_and_a_run_with_more_space_finishes(small_disk: Path, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ class TestSequences(Sequences.TestCase):  # type: ignore[name-defined,misc]
         max_examples=SEQUENCES, stateful_step_count=20, deadline=None, print_blob=True,
         suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
     )  # fmt: skip
-    pytestmark = pytest.mark.fault
+    pytestmark = (pytest.mark.fault, pytest.mark.timeout(7200))
 
     @pytest.fixture(autouse=True)
     def _served(self, server: Server) -> None:

@@ -57,7 +57,7 @@ def test_rollback_goes_back_one_publication_each_time_and_changes_no_catalog(roo
     for step in (3, 2, 1):
         rollback(root, "operator")
         assert current(root) == AT[step]
-    with pytest.raises(InputMissing, match="there is no earlier version of rejects, reviews"):
+    with pytest.raises(InputMissing, match="there is no earlier version of these tables"):
         rollback(root, "operator")
     assert {name: (root / "catalog" / name).read_bytes() for name in before} == before
     assert Warehouse(root).catalog()["sequence"] == 7

@@ -2,12 +2,10 @@
 
 import argparse
 import sys
-import traceback
 from collections.abc import Sequence
 
 from vasg import __version__
-from vasg.errors import VasgError
-from vasg.job import Parser, add_arguments, own_run_id
+from vasg.job import Parser, add_arguments, complain, own_run_id
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,11 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         verbose = getattr(arguments, "verbose", False)
         return int(arguments.call(arguments))
-    except VasgError as error:
-        print(f"vasg: {error}", file=sys.stderr)
-        if verbose:
-            traceback.print_exc()
-        return error.exit_code
+    except Exception as error:
+        return complain("vasg", error, verbose)
     except KeyboardInterrupt:
         return 130
 

@@ -82,15 +82,20 @@ def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = No
             _run(name, body, arguments)
         return 0
     except Exception as error:
-        known = _known(error)
-        if known is None:
-            hint = "" if verbose else " (--verbose shows the trace)"
-            print(f"vasg {name}: internal error: {type(error).__name__}: {_first_line(error)}{hint}", file=sys.stderr)
-        else:
-            print(f"vasg {name}: {known}", file=sys.stderr)
-        if verbose:
-            traceback.print_exception(error, file=sys.stderr)
-        return 70 if known is None else known.exit_code
+        return complain(f"vasg {name}", error, verbose)
+
+
+def complain(who: str, error: Exception, verbose: bool) -> int:
+    """Say on stderr, in one line, what went wrong (and the trace, if ``verbose``); returns the exit code."""
+    known = _known(error)
+    if known is None:
+        hint = "" if verbose else " (--verbose shows the trace)"
+        print(f"{who}: internal error: {type(error).__name__}: {_first_line(error)}{hint}", file=sys.stderr)
+    else:
+        print(f"{who}: {known}", file=sys.stderr)
+    if verbose:
+        traceback.print_exception(error, file=sys.stderr)
+    return 70 if known is None else known.exit_code
 
 
 class Parser(argparse.ArgumentParser):

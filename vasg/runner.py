@@ -1,5 +1,6 @@
 """``vasg run``: the stages in order, each through spark-submit, skipping what is up to date."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -53,10 +54,18 @@ def run(
                 break
         seconds = round(time.monotonic() - started, 1)
         record = {"run_id": run_id, "exit_code": code, "seconds": seconds, "stages": summaries}
-        (directory / "run.json").write_text(json.dumps(record, indent=1))
+        _keep(directory / "run.json", record)
     outcome = "finished" if code == 0 else f"stopped with code {code}"
     print(f"run {run_id}: {outcome} after {seconds:.1f} s; details in {directory}/run.json")
     return code
+
+
+def _keep(path: Path, record: dict[str, Any]) -> None:
+    """Write the record of a run; that it cannot be written must not hide how the run ended."""
+    try:
+        path.write_text(json.dumps(record, indent=1))
+    except OSError as error:
+        print(f"{path} cannot be written: {error.strerror}")
 
 
 def _select(all_stages: list[Stage], first: str | None, last: str | None) -> list[Stage]:
@@ -104,8 +113,8 @@ def _submit(command: list[str], log: Path) -> int:
     spark-submit prints whatever a Python driver writes to stderr on its stdout; from the line with the error on, we put
     it back. Returns the exit code, 128 + N for a process that signal N ended, as shells do, or when N was sent to us.
     """
-    with log.open("a", encoding="utf-8") as file:
-        print("$", *command, file=file, flush=True)
+    with log.open("ab", buffering=0) as file:
+        file.write(f"$ {' '.join(command)}\n".encode())
         with (
             subprocess.Popen(
                 command,
@@ -125,7 +134,8 @@ def _submit(command: list[str], log: Path) -> int:
                 if line.startswith("vasg "):
                     screen = sys.stderr
                 print(line, end="", file=screen, flush=True)
-                print(line, end="", file=file, flush=True)
+                with contextlib.suppress(OSError):  # a full disk ends the log, not the run
+                    file.write(line.encode())
     if signals:
         return 128 + signals[0]
     return process.returncode if process.returncode >= 0 else 128 - process.returncode

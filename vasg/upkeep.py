@@ -53,10 +53,7 @@ def rollback(root: str | Path, run_id: str, tables: Sequence[str] = (), to: int 
             for stage in {warehouse.manifest(table)["stage"] for table in tables}:
                 after = _without_last(stage, warehouse, catalogs, after)
         else:
-            after, why = (
-                _before(catalogs, now, {name for catalog in catalogs for name in catalog["tables"]}),
-                "rollback",
-            )
+            after, why = _before(catalogs, now), "rollback"
         changed = [
             name for name in sorted(now["tables"].keys() | after["tables"].keys())
             if _versions(now).get(name) != _versions(after).get(name)
@@ -76,7 +73,7 @@ def _without_last(stage: str, warehouse: Warehouse, catalogs: list[Catalog], now
     names = {name for name in now["tables"] if warehouse.manifest(name)["stage"] == stage}
     then = _before(catalogs, now, names)
     if not names & then["tables"].keys():
-        raise InputMissing(f"there is no earlier version of {', '.join(sorted(names))} in {warehouse.root}")
+        raise InputMissing(f"there is no earlier version of {', '.join(sorted(names))}")
 
     def merged(part: str, keys: set[str]) -> Catalog:
         kept = {key: value for key, value in now[part].items() if key not in keys}
@@ -85,12 +82,13 @@ def _without_last(stage: str, warehouse: Warehouse, catalogs: list[Catalog], now
     return now | {"tables": merged("tables", names), "stages": merged("stages", {stage})}
 
 
-def _before(catalogs: list[Catalog], now: Catalog, names: set[str]) -> Catalog:
-    """The catalog before the first one in which these tables had the versions of ``now``."""
-    versions = [{name: _versions(catalog).get(name) for name in names} for catalog in [*catalogs, now]]
+def _before(catalogs: list[Catalog], now: Catalog, names: set[str] | None = None) -> Catalog:
+    """The catalog before the first one in which these tables (default: all) had the versions of ``now``."""
+    chosen = {name for catalog in catalogs for name in catalog["tables"]} if names is None else names
+    versions = [{name: _versions(catalog).get(name) for name in chosen} for catalog in [*catalogs, now]]
     first = versions.index(versions[-1])
     if first == 0:
-        raise InputMissing(f"there is no earlier version of {', '.join(sorted(names)) or 'anything'}")
+        raise InputMissing(f"there is no earlier version of {', '.join(sorted(names)) if names else 'these tables'}")
     return catalogs[first - 1]
 
 
