@@ -36,12 +36,9 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
         f"floor: 0.2 MFLOP a triple; ours once {own['once']:.0f} s for the features' principal components; "
         f"CPU seconds an epoch {own['cpu']:.2f} and {other['cpu']:.1f}; peak GiB {own['peak']:.1f} and {other['peak']:.1f}"
     )
-    seconds = ([one["seconds"] for one in side] for side in found)
-    return [
-        measure.compare(
-            "vbpr", shop.name, "Cornac, 2 threads; ours 1", "M triples/s", len(shop.user) / 1e6, *seconds, floor
-        )
-    ]
+    mine, theirs = ([one["seconds"] for one in side] for side in found)
+    work = len(shop.user) / 1e6
+    return [measure.compare("vbpr", shop.name, "Cornac, 2 threads; ours 1", "M triples/s", work, mine, theirs, floor)]
 
 
 def ours(pairs: Path, features: Path) -> dict[str, float]:
