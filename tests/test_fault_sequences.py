@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fault_server import Server, read
@@ -228,7 +228,7 @@ class TestSequences(Sequences.TestCase):  # type: ignore[name-defined,misc]
         max_examples=SEQUENCES, stateful_step_count=20, deadline=None, print_blob=True,
         suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
     )  # fmt: skip
-    pytestmark = (pytest.mark.fault, pytest.mark.timeout(7200))
+    pytestmark: ClassVar = [pytest.mark.fault, pytest.mark.timeout(7200)]
 
     @pytest.fixture(autouse=True)
     def _served(self, server: Server) -> None:
