@@ -190,11 +190,11 @@ def test_the_lock_of_a_killed_run_is_broken_and_said_so(shop: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with 2 MiB."""
+    """A file system of its own with 1 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
@@ -204,7 +204,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_publishes_nothing_and_a_run_with_more_space_finishes(small_disk: Path, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(TEXT)
-    (tmp_path / "raw.csv").write_text("u,p\n" + "".join(f"u{i * 7919 % 1000003},p{i}\n" for i in range(300_000)))
+    (tmp_path / "raw.csv").write_text("u,p\n" + "".join(f"u{i * 7919 % 1000003},p{i}\n" for i in range(100_000)))
     where = ("run", "--config", "config.toml", "--root", str(small_disk / "root"))
     code, _, errors = run(tmp_path, *where)
     assert code == 73, errors
@@ -217,7 +217,7 @@ def test_a_full_disk_publishes_nothing_and_a_run_with_more_space_finishes(small_
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     code, _, errors = run(tmp_path, *where)
     assert code == 0, errors
-    assert Warehouse(root).manifest("reviews")["rows"] == 300_000
+    assert Warehouse(root).manifest("reviews")["rows"] == 100_000
 
 
 @pytest.mark.parametrize(
