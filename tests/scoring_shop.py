@@ -126,9 +126,11 @@ _STAGES = {
 def publish(root: Path, content: dict[str, pa.Table]) -> Warehouse:
     """Put the tables into a warehouse, as made by their stages from those before them."""
     warehouse = Warehouse(root)
+    before: list[str] = []
     for stage, names in _STAGES.items():
         given = {name: content[name] for name in names if name in content}
-        inputs = {name: entry["digest"] for name, entry in warehouse.catalog()["tables"].items()}
+        inputs = {name: warehouse.digest(name) for name in before}
+        before += given
         with warehouse.publication(stage, "r0", "") as publication:
             for name, table in given.items():
                 publication.write_arrow(name, table)
