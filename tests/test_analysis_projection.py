@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_shop import shop
 
-from vasg.analysis.inputs import unit
 from vasg.analysis.projection import neighbour_share, principal_plane, users_plane
+from vasg.feature_matrix import unit
 
 
 def test_directions_in_a_plane_keep_their_distances() -> None:

@@ -11,10 +11,11 @@ from scoring_shop import shop
 from sklearn.metrics import roc_auc_score
 
 from vasg.analysis import ibr, relations
-from vasg.analysis.inputs import taste_dimensions, unit
+from vasg.analysis.inputs import taste_dimensions
 from vasg.analysis.pairs import Pairs, pair_sets
 from vasg.analysis.separation import auc, best_threshold, correct, placements
 from vasg.analysis.uncertainty import bounds
+from vasg.feature_matrix import unit
 from vasg.scoring import bootstrap
 
 scores = arrays(np.float64, st.integers(1, 12), elements=st.integers(-4, 4).map(float))

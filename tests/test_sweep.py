@@ -315,7 +315,8 @@ def test_a_stopped_and_a_killed_sweep_go_on_where_they_were(sweep: Sweep, tmp_pa
     assert sorted(asked["value"]) == sorted(metrics["value"])
     log = Warehouse(point).read_arrow("training_log").to_pandas()
     chosen = log[(log["phase"] == "blend") & (log["quantity"] == "validation_auc")]["value"].tolist()
-    assert rows[(rows["point"] == "4") & (rows["pairs"] == "validation")]["value"].tolist() == chosen
+    of_vasg = rows[(rows["model"] == "vasg") & (rows["pairs"] == "validation")]
+    assert of_vasg[of_vasg["point"] == "4"]["value"].tolist() == chosen
     assert {path.name for path in root.iterdir()} == {
         "runs", "sweep.parquet", "sweep-train.dim.png", "sweep-reviews.category.png",
     }  # fmt: skip

@@ -90,6 +90,14 @@ def transformed(
     return result
 
 
+def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows [n, d] as float32 of length 1, so that inner products are cosines; rows of zeros stay."""
+    rows = rows.astype(np.float32, copy=False)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = rows / np.where(length == 0, 1, length)
+    return scaled
+
+
 def fixed_width(column: pa.Array, table: str, name: str) -> NDArray[np.float32]:
     """A column of float lists of one length as [n, length] float32. Raises DataError when lengths differ or are null."""
     lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)

@@ -17,10 +17,9 @@ from scipy.sparse import csr_array, diags_array
 from scipy.special import expit, log_expit
 from sklearn.decomposition import PCA
 
-from vasg.analysis.inputs import unit
 from vasg.analysis.pairs import Pairs
 from vasg.analysis.separation import auc
-from vasg.feature_matrix import spread, transformed
+from vasg.feature_matrix import spread, transformed, unit
 
 _COMPONENTS = 512  # of the features: what varies less is left out, so that an iteration takes seconds at 4,096 numbers
 _ITERATIONS = 200

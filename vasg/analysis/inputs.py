@@ -48,11 +48,3 @@ def taste_dimensions(users: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     differ: NDArray[np.bool_] = (users != users[:1]).any(axis=0)
     return differ if differ.any() else np.ones_like(differ)
-
-
-def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Rows [n, d] as float32 of length 1, so that inner products are cosines; rows of zeros stay."""
-    rows = rows.astype(np.float32)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = rows / np.where(length == 0, 1, length)
-    return scaled

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from vasg.analysis.inputs import Inputs, unit
+from vasg.analysis.inputs import Inputs
 from vasg.analysis.pairs import BoughtTogether
 from vasg.analysis.uncertainty import bounds
+from vasg.feature_matrix import unit
 from vasg.randomness import integers, normal
 from vasg.scoring.models import train_purchases
 

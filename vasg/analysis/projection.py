@@ -11,10 +11,11 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from vasg.analysis.drawing import BLUE, GREEN, GREY, ORANGE, PINK, framed
-from vasg.analysis.inputs import Inputs, unit
+from vasg.analysis.inputs import Inputs
 from vasg.analysis.section import Section
 from vasg.analysis.thumbnails import thumbnails
 from vasg.config import Config
+from vasg.feature_matrix import unit
 from vasg.randomness import hash64, permutation
 
 PRODUCTS, USERS = 200, 4  # as in the paper

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from vasg.analysis import ibr
 from vasg.analysis.drawing import BLUE, GREY, ORANGE, interval_dots
-from vasg.analysis.inputs import Inputs, unit
+from vasg.analysis.inputs import Inputs
 from vasg.analysis.pairs import Kind, Pairs, pair_sets
 from vasg.analysis.section import Section
 from vasg.analysis.separation import auc, best_threshold, correct, placements
 from vasg.analysis.uncertainty import bounds
+from vasg.feature_matrix import unit
 from vasg.scoring.models import train_purchases
 
 MOST_PAIRS = 200_000  # of R in each part

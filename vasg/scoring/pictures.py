@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from vasg.feature_matrix import spread
+from vasg.feature_matrix import spread, unit
 from vasg.randomness import hash64
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Catalogue, Model, catalogue, train_purchases
@@ -82,8 +82,7 @@ def image_knn(pictures: Pictures, purchases: Purchases, users: NDArray[np.int64]
     def looks(products: NDArray[np.int64]) -> NDArray[np.float32]:
         if not len(products):
             return np.zeros((0, size), np.float32)
-        found = pca.transform(pictures.rows(products)[:, :-1].astype(np.float32))
-        return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+        return unit(pca.transform(pictures.rows(products)[:, :-1].astype(np.float32)))
 
     columns = catalogue(looks, pictures.has_feature, purchases.warm, seed)
     seen = purchases.of("train") & pictures.has_feature[purchases.product] & np.isin(purchases.user, users)

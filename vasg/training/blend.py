@@ -1,6 +1,7 @@
 """How much each term of the score counts: chosen on validation pairs, never on test pairs."""
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import product as combinations
 
 import numpy as np
@@ -11,7 +12,7 @@ from vasg.training import validation
 from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
-from vasg.training.terms import Floats, Vectors, all_terms, fetch, looks, popularity
+from vasg.training.terms import Floats, Vectors, all_terms, by_mapping, fetch, popularity, stored
 
 _MAPPED = (0.0, 0.25, 0.5, 0.75, 1.0)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -47,10 +48,11 @@ def blended_terms(plan: Plan, rows: ShardedRows, mapping: Mapping) -> tuple[dict
     mapped = defaults.pop("mapped")
     sample = _Sample(plan)
     if sample:
-        prior, by_mapping = (sample.scores(_looks_only(plan, rows, mapping, share)) for share in (0.0, 1.0))
+        closed = sample.scores(_by_looks(plan, rows, stored(plan.prior)))
+        learned = sample.scores(_by_looks(plan, rows, partial(by_mapping, plan, mapping)))
         popular = sample.scores(popularity(plan))
         mixtures = (
-            (sample.auc([(1 - share, prior), (share, by_mapping), (weight, popular)]), -share)
+            (sample.auc([(1 - share, closed), (share, learned), (weight, popular)]), -share)
             for share, weight in combinations(_MAPPED, _WEIGHTS)
         )
         mapped = -max(mixtures)[1]
@@ -68,13 +70,14 @@ def choose(plan: Plan, terms: dict[str, Vectors], defaults: dict[str, float]) ->
     if not sample:
         return Blend(defaults, unit, 0.0)
     scores = {name: sample.scores(vectors) for name, vectors in terms.items()}
-    weight, best = dict(defaults), -1.0
+    weight = dict(defaults)
+    best = sample.auc([(weight[name] / (unit[name] or 1.0), scores[name]) for name in terms])
     for _ in range(_ROUNDS):
         before = dict(weight)
         for name in terms:
             rest = [(weight[other] / (unit[other] or 1.0), scores[other]) for other in terms if other != name]
             together = sample.summed(rest)
-            for value in (weight[name], *_WEIGHTS):
+            for value in _WEIGHTS:
                 auc = sample.auc([(1.0, together), (value / (unit[name] or 1.0), scores[name])])
                 if auc > best + _NOTICEABLE:
                     weight[name], best = value, auc
@@ -83,13 +86,12 @@ def choose(plan: Plan, terms: dict[str, Vectors], defaults: dict[str, float]) ->
     return Blend(weight, unit, best, {name: sample.auc([(1.0, part)]) for name, part in scores.items()})
 
 
-def _looks_only(plan: Plan, rows: ShardedRows, mapping: Mapping, share: float) -> Vectors:
-    """The vectors of skipgram, with every product as if it were cold."""
+def _by_looks(plan: Plan, rows: ShardedRows, looks: Vectors) -> Vectors:
+    """The vectors of skipgram, with those of products by their ``looks``, as if they all were cold."""
 
     def vectors(nodes: NDArray[np.int64]) -> Floats:
         is_user = nodes < plan.users
-        prior, by_mapping = looks(plan, mapping, nodes[~is_user] - plan.users)
-        return np.concatenate([fetch(rows, nodes[is_user]), (1 - share) * prior + share * by_mapping])
+        return np.concatenate([fetch(rows, nodes[is_user]), looks(nodes[~is_user])])
 
     return vectors
 

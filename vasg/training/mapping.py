@@ -34,13 +34,12 @@ class Mapping:
         moments = workers.total(self._moments(), "moments")
         self.batches = max(1, round(float(moments[0]) / settings.batch_size))  # of an epoch
         mean = moments[1:] / moments[0].clamp(min=1)
-        self.cold_bias = float(torch.log(mean[0].clamp(min=1e-30)))  # of the expected popularity, not of a typical one
-        self.variance = max(float(mean[1] - mean[2:].square().sum()), 1e-12)
+        self.variance = max(float(mean[0] - mean[1:].square().sum()), 1e-12)
 
     def _moments(self) -> Tensor:
-        """Count, sums of exp(bias) and squares, and sum of this worker's embeddings of products with a picture."""
-        x, bias = self.rows.embeddings[self.local].double(), self.rows.values[self.local, -1].double()
-        return torch.cat([torch.stack([x.new_tensor(len(x)), torch.exp(bias).sum(), x.square().sum()]), x.sum(0)])
+        """Count, sum of squares, and sum of this worker's embeddings of products with a picture."""
+        x = self.rows.embeddings[self.local].double()
+        return torch.cat([torch.stack([x.new_tensor(len(x)), x.square().sum()]), x.sum(0)])
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the warm products with a picture; returns the mean losses in units of their variance."""

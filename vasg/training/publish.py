@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vasg import schemas
+from vasg.feature_matrix import unit
 from vasg.training import baselines
 from vasg.training.blend import Blend
 from vasg.training.compress import Compression, Moments, compression
@@ -27,7 +28,7 @@ def write_paper(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> 
     """This worker's rows for objective "paper": of length 1, so that the score is the cosine (section 4.2)."""
     nodes = _own_nodes(plan, workers, model, mapping)
     vectors = skipgram(plan, model.rows, mapping, mapped=1.0)(nodes)
-    _write(plan, workers, nodes, vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+    _write(plan, workers, nodes, unit(vectors))
 
 
 def write_blend(
@@ -40,7 +41,8 @@ def write_blend(
     nodes = _own_nodes(plan, workers, model, mapping)
     factors = blend.factors()
     bias = factors.pop("popularity", 0.0) * terms["popularity"](nodes)
-    trained = terms["skipgram"](nodes)  # together with all workers; the other terms lie in files
+    if "skipgram" in factors:  # on all workers or on none, who fetch it together; the other terms lie in files
+        trained = terms["skipgram"](nodes)
     known = {name: terms[name] for name in factors if name != "skipgram"}
 
     def chunks() -> Iterator[tuple[slice, NDArray[np.bool_], Floats]]:
@@ -81,13 +83,13 @@ def _compression(workers: Workers, chunks: Any, dim: int) -> Compression:
 def write_skipgram(plan: Plan, workers: Workers, model: Vasg, blend: Blend, terms: dict[str, Vectors]) -> None:
     """This worker's rows of the baseline skipgram: users and warm products; popularity as one more dimension."""
     nodes = _trained_nodes(plan, model)
-    vectors = {name: terms[name](nodes) for name in ("skipgram", "popularity")}
-    factors = blend.factors()
-    is_user = (nodes < plan.users)[:, None]
-    columns = [v * np.where(is_user, factors.get(name, 0.0), 1.0) for name, v in vectors.items()]
     if plan.config.train.objective == "paper":
-        columns = [vectors["skipgram"] / np.maximum(np.linalg.norm(vectors["skipgram"], axis=1, keepdims=True), 1e-12)]
-    baselines.write(plan, "skipgram", workers.index, nodes, np.hstack(columns).astype(np.float32))
+        vectors = unit(terms["skipgram"](nodes))
+    else:
+        factors, is_user = blend.factors(), (nodes < plan.users)[:, None]
+        columns = [found(nodes) * np.where(is_user, factors.get(name, 0.0), 1.0) for name, found in terms.items()]
+        vectors = np.hstack(columns).astype(np.float32)
+    baselines.write(plan, "skipgram", workers.index, nodes, vectors)
 
 
 def _own_nodes(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> NDArray[np.int64]:

@@ -15,7 +15,6 @@ Each is best somewhere: few purchases or many, pictures that tell all or nothing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,11 +70,12 @@ def all_terms(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) ->
     """The vectors of every term; ``mapped`` is the share of M in a cold product's row of skipgram, the rest is the prior."""
     files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior}
     files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE}
-    stored: dict[str, Vectors] = {name: _stored(file) for name, file in files.items()}
-    return {"skipgram": skipgram(plan, rows, mapping, mapped), "popularity": popularity(plan)} | stored
+    known = {name: stored(file) for name, file in files.items()}
+    return {"skipgram": skipgram(plan, rows, mapping, mapped), "popularity": popularity(plan)} | known
 
 
-def _stored(file: str) -> Vectors:
+def stored(file: str) -> Vectors:
+    """Rows of a file of vectors by node."""
     vectors = np.load(file, mmap_mode="r")
     return lambda nodes: np.asarray(vectors[nodes], np.float32)
 
@@ -89,14 +89,14 @@ def popularity(plan: Plan) -> Vectors:
 
 
 def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> Vectors:
-    """[n, D] trained rows; for cold products looks."""
+    """[n, D] trained rows; for cold products what their pictures say, by the prior and by M."""
 
     def vectors(nodes: NDArray[np.int64]) -> Floats:
         trained = nodes < plan.users + plan.warm
         found = np.zeros((len(nodes), rows.dim), np.float32)
         found[trained] = fetch(rows, nodes[trained])
-        prior, by_mapping = looks(plan, mapping, nodes[~trained] - plan.users)
-        found[~trained] = (1 - mapped) * prior + mapped * by_mapping
+        cold = nodes[~trained]
+        found[~trained] = (1 - mapped) * stored(plan.prior)(cold) + mapped * by_mapping(plan, mapping, cold)
         return found
 
     return vectors
@@ -109,11 +109,10 @@ def fetch(rows: ShardedRows, nodes: NDArray[np.int64]) -> Floats:
     return values
 
 
-def looks(plan: Plan, mapping: Mapping, product: NDArray[Any]) -> tuple[Floats, Floats]:
-    """[n, D] by the closed form and [n, D] by the mapping, of ``product`` [n]; zero without a picture."""
-    device = mapping.rows.device
-    seen = mapping.features.has(torch.from_numpy(product).to(device)).cpu().numpy()
-    prior = np.asarray(np.load(plan.prior, mmap_mode="r")[plan.users + product])
-    mapped = np.zeros_like(prior)
-    mapped[seen] = mapping.map(torch.from_numpy(product[seen]).to(device)).cpu().numpy()
-    return prior, mapped
+def by_mapping(plan: Plan, mapping: Mapping, nodes: NDArray[np.int64]) -> Floats:
+    """[n, D] what M makes of the pictures of products, given by their nodes; zero without a picture."""
+    product = torch.from_numpy(nodes - plan.users).to(mapping.rows.device)
+    seen = mapping.features.has(product)
+    found = np.zeros((len(nodes), mapping.rows.dim), np.float32)
+    found[seen.cpu().numpy()] = mapping.map(product[seen]).cpu().numpy()
+    return found

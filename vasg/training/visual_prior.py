@@ -19,7 +19,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from vasg import randomness
-from vasg.feature_matrix import spread, transformed
+from vasg.feature_matrix import spread, transformed, unit
 
 _MEMBERS = 8  # products of a cluster, at least, on average
 _SOFTNESS = 0.1  # difference of cosines that makes one cluster e times as likely as another
@@ -74,18 +74,18 @@ def _looks(
 ) -> Floats:
     """[P, k] x of all products, of length sqrt(k); zero without a picture. ``fitted`` are the products to learn from."""
     state = seed % 2**32
-    unit = _unit(features[fitted].astype(np.float32))
-    components = _Components(unit, detail.components, state)
-    sample = components.of(unit)
+    shown = unit(features[fitted])
+    components = _Components(shown, detail.components, state)
+    sample = components.of(shown)
     count = min(detail.clusters, len(fitted) // _MEMBERS)
     centers = sample[:0]
     if count:
         clusters = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=state).fit(sample)
-        centers = _unit(clusters.cluster_centers_.astype(np.float32))
+        centers = unit(clusters.cluster_centers_)
     joined = _Components(np.hstack([sample, _membership(sample, centers)]), _LOOKS, state)
 
     def look(rows: Floats) -> Floats:
-        part = components.of(_unit(rows))
+        part = components.of(unit(rows))
         return joined.of(np.hstack([part, _membership(part, centers)])) * np.float32(joined.size**0.5)
 
     return transformed(features, has_feature, joined.size, look)
@@ -102,7 +102,7 @@ class _Components:
 
     def of(self, rows: Floats) -> Floats:
         """[n, size]"""
-        return _unit(self._pca.transform(rows)[:, : self.size])
+        return unit(self._pca.transform(rows)[:, : self.size])
 
 
 def _membership(components: Floats, centers: Floats) -> Floats:
@@ -112,12 +112,6 @@ def _membership(components: Floats, centers: Floats) -> Floats:
     share /= share.sum(1, keepdims=True)
     membership: Floats = _CLUSTER_SHARE * np.sqrt(share)
     return membership
-
-
-def _unit(rows: Floats) -> Floats:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Floats = rows / np.where(length == 0, 1, length)
-    return unit
 
 
 def _axes(looks: Floats, bought: Any, seed: int) -> tuple[Floats, Floats]:
