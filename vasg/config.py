@@ -130,6 +130,7 @@ class Blend:
     skipgram: Weight = 0.5
     prior: Weight = 0.75
     smooth_prior: Weight = 0.75
+    mean_picture: Weight = 0.2
     vbpr: Weight = 0.5
     bpr: Weight = 0.1
     popularity: Weight = 1.0

@@ -13,6 +13,7 @@ from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.feature_matrix import feature_matrix
 from vasg.tables import Warehouse
+from vasg.training.mean_picture import mean_picture
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
 
@@ -34,6 +35,7 @@ class Plan:
     pairs: str  # .npy [n, 2] user and product of each train pair
     prior: str  # .npy [U+W+C, D] embeddings by pictures alone, in detail: where Skip-Gram starts
     smooth_prior: str  # the same without clusters of pictures
+    mean_picture: str  # .npy [U+W+C, k]
     validation: str  # .npy [n, 2] validation pairs (user, product) that weights are chosen on
     candidates: str  # .npy [m] warm products they are ranked against
     known: str  # .npy [n, m] bool: candidates the user has bought
@@ -66,6 +68,7 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
         arrays[name] = visual_prior(
             features, has_feature, arrays["pairs"], users, warm, config.train.dim, config.seed, detail
         )
+    arrays["mean_picture"] = mean_picture(features, has_feature, arrays["pairs"], users, warm, config.seed)
     arrays |= _validation_sample(pairs, pairs[split == "validation_warm"], users, warm, config.seed)
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", array, allow_pickle=False)

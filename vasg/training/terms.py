@@ -4,6 +4,7 @@
 skipgram     trained on the walks; a cold product has what its picture makes of it (the mapping M, the prior)
 prior        what pictures say of taste in closed form, in detail: where skipgram started
 smooth_prior the same by directions alone, without clusters of pictures
+mean_picture how near a picture is to the mean of those the user bought
 vbpr         learned from pairs of products, one bought, by pictures and purchases
 bpr          the same by purchases alone; a cold product has none
 popularity   logarithm of one plus the train purchases of a product; a cold one's is that of the mean
@@ -68,7 +69,7 @@ def _train(plan: Plan, visual: bool) -> Floats:
 
 def all_terms(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> dict[str, Vectors]:
     """The vectors of every term; ``mapped`` is the share of M in a cold product's row of skipgram, the rest is the prior."""
-    files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior}
+    files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior, "mean_picture": plan.mean_picture}
     files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE}
     known = {name: stored(file) for name, file in files.items()}
     return {"skipgram": skipgram(plan, rows, mapping, mapped), "popularity": popularity(plan)} | known
