@@ -28,7 +28,7 @@ _EPOCHS, _CHECKED = 40, 2  # at most; from one look at the validation pairs to t
 _PATIENCE = 3  # looks in vain: no better than before, or than the best strength had been after as many epochs
 _UNCHECKED_EPOCHS = 10  # without validation pairs
 _LEARNING_RATE, _VISUAL_LEARNING_RATE = 0.05, 0.02
-_REGULARISATION = (0.03, 0.01, 0.003)  # the best on validation pairs is kept
+_REGULARISATION = (0.3, 0.1, 0.03, 0.01, 0.003)  # the best on validation pairs is kept
 _START = 0.1  # standard deviation of the factors
 
 Floats = NDArray[np.float32]
