@@ -1,6 +1,7 @@
 """``python -m benchmarks.vbpr_auc ROOT``: AUC of our vbpr and Cornac's on the split of a finished run, beside each other.
 
-Warm test pairs are ranked among warm products, cold ones among cold; the interval is a paired bootstrap over users.
+Warm test pairs are ranked among warm products, cold ones among cold; the interval is a paired bootstrap over users, and
+products where they are cold.
 Compared with Cornac as shipped and with its training repaired (see ``peers/vbpr_cornac.py``), on the run's features and,
 repaired, on the components that ours learns from.
 """
@@ -15,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import measure
-from vasg import randomness
 from vasg.feature_matrix import feature_matrix
+from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.inputs import Purchases, read_purchases
 from vasg.tables import Warehouse
 from vasg.training import bpr
@@ -49,7 +50,9 @@ def main(root: Path) -> None:
         for theirs in ("as shipped", "repaired", "repaired, our components"):
             for mine in ("ours", "ours, like Cornac"):
                 a, b = (np.mean([found[n, kind, s] for s in _SEEDS], axis=0) for n in (mine, theirs))
-                low, high = interval(purchases.user[purchases.of(f"test_{kind}")], a - b)
+                tested = purchases.of(f"test_{kind}")
+                user, product = purchases.user[tested], purchases.product[tested]
+                low, high = mean_intervals((a - b)[:, None], user, product, kind == "cold", _RESAMPLES, 0)[:, 0]
                 difference = f"{mine} less theirs {(a - b).mean():.4f} ({low:.4f} to {high:.4f}), {len(_SEEDS)} seeds"
                 results.append(
                     measure.compare(
@@ -116,15 +119,6 @@ def test_auc(purchases: Purchases, vectors: Vectors, kind: str) -> NDArray[np.fl
         rest = scores[~np.isin(ranked, purchases.product[starts[buyer] : starts[buyer + 1]])]
         found[n] = ((rest < own) + 0.5 * (rest == own)).mean()
     return found
-
-
-def interval(user: NDArray[np.int64], difference: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % of the means of ``difference`` [n] over users drawn with replacement; ``user`` [n] has the pairs' users."""
-    _, place = np.unique(user, return_inverse=True)
-    total, count = np.bincount(place, difference), np.bincount(place)
-    drawn = randomness.integers(0, "bootstrap", np.arange(_RESAMPLES)[:, None], np.arange(len(count)), len(count))
-    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), (0.025, 0.975))
-    return float(low), float(high)
 
 
 if __name__ == "__main__":

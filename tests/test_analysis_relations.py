@@ -14,9 +14,9 @@ from vasg.analysis import ibr, relations
 from vasg.analysis.inputs import taste_dimensions
 from vasg.analysis.pairs import Pairs, pair_sets
 from vasg.analysis.separation import auc, best_threshold, correct, placements
-from vasg.analysis.uncertainty import bounds
 from vasg.feature_matrix import unit
 from vasg.scoring import bootstrap
+from vasg.scoring.bootstrap import mean_intervals
 
 scores = arrays(np.float64, st.integers(1, 12), elements=st.integers(-4, 4).map(float))
 
@@ -154,7 +154,7 @@ def test_the_interval_of_the_auc_is_that_of_resampled_aucs() -> None:
     product = rng.integers(100, 150, n)
     influence = (sum(placements(related, unrelated)) - auc(related, unrelated))[:, None]
     mixed = rng.permutation(n)
-    found = bounds(influence[mixed], user[mixed], product[mixed], 1000, 3)[:, 0]
+    found = mean_intervals(influence[mixed], user[mixed], product[mixed], True, 1000, 3)[:, 0]
     weights = np.ones((1000, n))
     for group in (user, product):
         names, row = np.unique(group, return_inverse=True)

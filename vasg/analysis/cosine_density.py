@@ -12,8 +12,8 @@ from vasg.analysis.drawing import BLUE, ORANGE
 from vasg.analysis.inputs import Inputs
 from vasg.analysis.relations import cosine
 from vasg.analysis.section import Section
-from vasg.analysis.uncertainty import bounds
 from vasg.randomness import integers
+from vasg.scoring.bootstrap import mean_intervals
 
 PAIRS = 100_000
 _BINS = 120
@@ -44,7 +44,7 @@ def densities(inputs: Inputs, seed: int, resamples: int, count: int = PAIRS) -> 
     for name, vectors in (("vectors", inputs.products), ("image features", inputs.features)):
         cosines[name] = cosine(vectors, pairs).astype(np.float64)
         value, influence = kurtosis(cosines[name])
-        low, high = bounds(influence[:, None], pairs[:, 0], pairs[:, 1], resamples, seed)[:, 0]
+        low, high = mean_intervals(influence[:, None], pairs[:, 0], pairs[:, 1], True, resamples, seed)[:, 0]
         measured = {"mean": cosines[name].mean(), "deviation": cosines[name].std(), "kurtosis": value}
         measured |= {"kurtosis_low": value + low, "kurtosis_high": value + high, "paper_kurtosis": _PAPER[name]}
         rows.append({"of": name, **{key: float(number) for key, number in measured.items()}, "pairs": count})

@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 
 from vasg.analysis.inputs import Inputs
 from vasg.analysis.pairs import BoughtTogether
-from vasg.analysis.uncertainty import bounds
 from vasg.feature_matrix import unit
 from vasg.randomness import integers, normal
+from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.models import train_purchases
 
 QUERIES = 10_000  # as in the paper
@@ -142,7 +142,7 @@ def _table(hits: dict[str, dict[str, Bools]], queries: Queries, resamples: int, 
     columns = [value for key in keys for value in (precision[key], precision[ARITHMETIC, key[1]] - precision[key])]
     values = np.column_stack(columns)
     means = values.sum(axis=0) / max(1, len(values))
-    low, high = bounds(values, queries.other, queries.product, resamples, seed)
+    low, high = mean_intervals(values, queries.other, queries.product, True, resamples, seed)
     rows: list[dict[str, Any]] = []
     for i, (name, hit) in enumerate(keys):
         row: dict[str, Any] = {"chosen by": name, "hit": hit}

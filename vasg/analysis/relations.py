@@ -15,8 +15,8 @@ from vasg.analysis.inputs import Inputs
 from vasg.analysis.pairs import Kind, Pairs, pair_sets
 from vasg.analysis.section import Section
 from vasg.analysis.separation import auc, best_threshold, correct, placements
-from vasg.analysis.uncertainty import bounds
 from vasg.feature_matrix import unit
+from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.models import train_purchases
 
 MOST_PAIRS = 200_000  # of R in each part
@@ -89,7 +89,7 @@ def _rows(
     columns = []
     for name, pair in scores.items():
         columns += [right[name], sum(placements(*pair)) - areas[name], right["vasg"] - right[name]]
-    low, high = bounds(np.column_stack(columns), user, product, resamples, seed)
+    low, high = mean_intervals(np.column_stack(columns), user, product, True, resamples, seed)
     for i, (name, correct_share) in enumerate(right.items()):
         accuracy = correct_share.mean()
         values = {"accuracy": accuracy, "auc": areas[name], "lead": right["vasg"].mean() - accuracy}

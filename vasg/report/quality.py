@@ -15,6 +15,10 @@ _GROUPS = {
     ("warm", "setting"): "warm among warm", ("warm", "all"): "warm among all",
     ("cold", "setting"): "cold among cold", ("cold", "all"): "cold among all",
 }  # fmt: skip
+_KINDS = (
+    "AUC by why a product has few or no purchases: warm few shot, at most five in training; cold natural, all that bought it "
+    "happen to be held out; cold held out, on purpose."
+)
 _NOTHING = "Nothing was held out in this run (split.method or too few purchases), so there is nothing to measure."
 
 
@@ -90,12 +94,14 @@ def auc_chapter(metrics: Metrics) -> Chapter:
         "training data; cold: by nobody) or all products, without what the user is known to have bought."
     )
     charts = [_auc_picture(setting, metrics[setting, "setting", "auc"]) for setting, c in groups if c == "setting"]
-    blocks: list[Block] = [Pictures(charts), _auc_grid(metrics, groups)]
+    intervals = "AUC with 95 % intervals, the best of each column in colour."
+    blocks: list[Block] = [Pictures(charts), _auc_grid(metrics, groups, [_GROUPS[key] for key in groups], intervals)]
     if any((*key, "auc_lead") in metrics for key in groups):
         blocks.append(_lead_grid(metrics, groups))
     kinds = [(setting, c) for setting, c, metric in metrics if metric == "auc" and (setting, c) not in _GROUPS]
     if kinds:
-        blocks.append(_kinds_grid(metrics, kinds))
+        head = [f"{s.replace('_', ' ')} among {'all' if c == 'all' else s.partition('_')[0]}" for s, c in kinds]
+        blocks.append(_auc_grid(metrics, kinds, head, _KINDS))
     return Chapter("AUC", [text], [*blocks, published_auc(), published_relations()])
 
 
@@ -145,14 +151,13 @@ def _dots(rows: Sequence[Measured], title: str) -> Figure:
     return figure
 
 
-def _auc_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
-    columns = [metrics[(*key, "auc")] for key in groups]
+def _auc_grid(metrics: Metrics, keys: Sequence[tuple[str, str]], head: Sequence[str], about: str) -> Grid:
+    columns = [metrics[(*key, "auc")] for key in keys]
     models = _models(metrics)
     rows = [[model, *(column[model].text() for column in columns)] for model in models]
-    pairs = {setting: next(iter(column.values())).n for (setting, _), column in zip(groups, columns, strict=True)}
-    tested = ", ".join(f"{count(n)} {setting}" for setting, n in pairs.items())
-    caption = f"AUC with 95 % intervals, the best of each column in colour; test pairs: {tested}. Table metrics."
-    return Grid(caption, ["model", *(_GROUPS[key] for key in groups)], rows, _best(models, columns))
+    pairs = {setting: next(iter(column.values())).n for (setting, _), column in zip(keys, columns, strict=True)}
+    tested = ", ".join(f"{count(n)} {setting.replace('_', ' ')}" for setting, n in pairs.items())
+    return Grid(f"{about} Test pairs: {tested}. Table metrics.", ["model", *head], rows, _best(models, columns))
 
 
 def _lead_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
@@ -165,20 +170,6 @@ def _lead_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
         "leads, with the whole interval above zero, are in colour. Table metrics, auc_lead."
     )
     return Grid(caption, ["vasg over", *(_GROUPS[key] for key in groups)], rows, frozenset(clear))
-
-
-def _kinds_grid(metrics: Metrics, kinds: Sequence[tuple[str, str]]) -> Grid:
-    columns = [metrics[(*kind, "auc")] for kind in kinds]
-    models = _models(metrics)
-    rows = [[model, *(column[model].text() for column in columns)] for model in models]
-    pairs = {setting: next(iter(column.values())).n for (setting, _), column in zip(kinds, columns, strict=True)}
-    tested = ", ".join(f"{count(n)} {setting.replace('_', ' ')}" for setting, n in pairs.items())
-    caption = (
-        "AUC by why a product has few or no purchases: warm few shot, at most five in training; cold natural, all that bought "
-        f"it happen to be held out; cold held out, on purpose. Test pairs: {tested}. Table metrics."
-    )
-    head = [f"{s.replace('_', ' ')} among {'all' if c == 'all' else s.partition('_')[0]}" for s, c in kinds]
-    return Grid(caption, ["model", *head], rows, _best(models, columns))
 
 
 def _top_k_grid(metrics: Metrics, setting: str, names: Sequence[str]) -> Grid:

@@ -26,8 +26,7 @@ class Run:
 
 def published_run(root: str) -> Run:
     """The run behind the recommendations under ``root``. Raises InputMissing when there are none."""
-    now = Warehouse(root)
-    warehouse = Warehouse(root, now.catalog())  # the page is about one moment
+    warehouse = Warehouse(root, Warehouse(root).catalog())  # the page is about one moment
     config = load(warehouse.path("recommendations") / CONFIG)
     run_id = str(warehouse.manifest("recommendations")["run_id"])
     catalog = warehouse.catalog()

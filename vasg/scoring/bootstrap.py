@@ -46,6 +46,17 @@ def intervals(
     return bounds
 
 
+def mean_intervals(
+    values: NDArray[Any], user: NDArray[np.int64], product: NDArray[np.int64], two_way: bool, resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """The same for means over pairs alone, [2, A], in any order; NaN without pairs."""
+    if not len(values):
+        return np.full((2, values.shape[1]), np.nan)
+    order = np.argsort(user, kind="stable")
+    nothing = np.zeros((len(np.unique(user)), 0))
+    return intervals(values[order], nothing, user[order], product[order], two_way, resamples, seed)
+
+
 def _weights(seed: int, resample: NDArray[np.int64], nodes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Poisson(1) numbers [resamples, nodes], each a function of its resample and its node alone."""
     drawn: Any = np.searchsorted(_POISSON, uniform(seed, "bootstrap", resample[:, None], nodes[None, :]), side="right")

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from vasg.scoring.bootstrap import intervals
+from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.metrics import auc
 from vasg.sweep.plan import Run
 from vasg.tables import Warehouse
@@ -33,8 +32,7 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
             continue
         leads = wide[[_PUBLISHED]].to_numpy() - wide.to_numpy()
         user, product = (pd.factorize(wide.index.get_level_values(level))[0] for level in ("user", "product"))
-        nobody = np.zeros((len(np.unique(user)), 0))
-        low, high = intervals(leads, nobody, user, product, setting == "cold", _RESAMPLES, seed=0)
+        low, high = mean_intervals(leads, user, product, setting == "cold", _RESAMPLES, seed=0)
         means = wide.groupby("seed").mean().mean()
         rows = zip(wide.columns, means, leads.mean(0), low, high, strict=True)
         names = (setting, candidates, len(wide.index.unique("seed")), len(wide))
