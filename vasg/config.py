@@ -103,7 +103,7 @@ class Decoder:
     hidden: tuple[Positive, ...] = (256, 512, 1024, 2048)
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     learning_rate: PositiveFloat = 1e-3
-    every: Count = 8  # sampled: steps from one with the decoder to the next (paper: each step); 0: no decoder at all
+    every: Count = 32  # sampled: steps from one with the decoder to the next (paper: each step); 0: no decoder at all
     products_per_step: Positive = 512  # at most about this many distinct products in such a step
 
 
