@@ -2,7 +2,7 @@
 # Writes requirements.lock: the packages that are in .venv now, each with the SHA-256 of all its files on PyPI.
 #
 # Left out, and so installed without a hash: torch, because its builds (CPU, one for each CUDA, a machine's own) share a
-# version and differ in content; horovod, because scripts/build_horovod.sh builds it here; pip, which came with Python.
+# version and differ in content; horovod, whose hash is in scripts/build_horovod.sh; pip, which came with Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
