@@ -19,6 +19,7 @@ from vasg.cli import main
 from vasg.errors import DataError
 from vasg.features.pictures import PictureError, decode
 from vasg.job import complain
+from vasg.schemas import TABLES
 from vasg.training import checkpoint
 from vasg.training.walk_reader import batches
 from vasg.training.workers import Workers
@@ -148,6 +149,10 @@ def test_other_peoples_text_in_a_message_stays_on_its_line_and_does_not_steer_th
 ) -> None:
     assert complain("vasg", DataError("bad id \x1b[2J\r\nvasg: all is well\u202e\ud800 é"), verbose=False) == 65
     assert capsys.readouterr().err == "vasg: bad id \\x1b[2J\\r\\nvasg: all is well\\u202e\\ud800 é\n"
+
+
+def test_no_column_that_holds_ids_names_a_directory() -> None:
+    assert {column.name for table in TABLES.values() for column in table.partitions} == {"run_date", "start_type"}
 
 
 @pytest.mark.parametrize("table", ["../../etc", "/etc/passwd", "reviews/../../x", "", ".", "reviews\0"])
