@@ -1,6 +1,6 @@
 # `make demo` and `make test` each start from a fresh clone; everything they need goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fault demo bench package clean
+.PHONY: help setup lint test test-fault demo bench package sbom clean
 SHELL := /bin/bash
 BIN := .venv/bin
 
@@ -36,6 +36,12 @@ package: setup  ## dist/: the wheel, vasg.zip for --py-files, and a tar of jobs/
 	cp dist/vasg-*.whl dist/vasg.zip
 	tar -czf dist/vasg-jobs.tar.gz jobs spark_conf examples
 	@ls -l dist
+
+sbom: setup  ## dist/sbom.json: every package that is installed in .venv, as CycloneDX
+	[ -x build/cyclonedx/bin/cyclonedx-py ] || $(BIN)/python -m venv build/cyclonedx
+	build/cyclonedx/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+	mkdir -p dist
+	build/cyclonedx/bin/cyclonedx-py environment --output-reproducible --output-file dist/sbom.json .venv/bin/python
 
 clean:  ## remove build products and tool caches; .venv and runs/ stay
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache spark-warehouse metastore_db derby.log

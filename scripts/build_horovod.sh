@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=0.28.1
+sha256=92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0 # of the release's source archive on PyPI
 torch=$(.venv/bin/python -c 'from importlib.metadata import version; print(version("torch"))')
 gpu=${HOROVOD_GPU_OPERATIONS:-cpu}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vasg/wheels/horovod-$version-torch-$torch-cp311-$(uname -m)-${gpu,,}
@@ -40,8 +41,9 @@ reporter=$!
 
 export CXX=$work/c++17 MAKEFLAGS=-j$jobs CMAKE_POLICY_VERSION_MINIMUM=3.5 PATH="$PWD/.venv/bin:$PATH"
 export HOROVOD_WITH_PYTORCH=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MXNET=1
+echo "horovod==$version --hash=sha256:$sha256" >"$work/requirement"
 if ! .venv/bin/python -m pip wheel -v --no-cache-dir --no-build-isolation --no-deps --no-binary horovod \
-  "horovod==$version" -w "$work" </dev/null >"$log" 2>&1; then
+  --require-hashes -r "$work/requirement" -w "$work" </dev/null >"$log" 2>&1; then
   grep -E 'error|Error' "$log" | tail -n 5 >&2 || true
   echo "setup: Horovod could not be built; the full log is $log" >&2
   exit 78

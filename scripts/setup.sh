@@ -9,10 +9,10 @@ fail() { echo "setup: $*" >&2; exit 78; }
 
 # PyPI's own torch for Linux brings gigabytes of CUDA; PyTorch's index has the CPU build. Unreachable, it is passed over.
 # VASG_TORCH replaces this by any other arguments for pip, see "GPU" in CONTRIBUTING.md.
-torch=${VASG_TORCH:---extra-index-url https://download.pytorch.org/whl/cpu $(grep '^torch==' requirements.lock)}
+torch=${VASG_TORCH:---extra-index-url https://download.pytorch.org/whl/cpu $(grep '^torch==' requirements.txt)}
 gpu=${HOROVOD_GPU_OPERATIONS:-}
 stamp=.venv/setup-done
-key=$({ cat requirements.lock setup.py scripts/*.sh; echo "$PWD $torch $gpu"; } | sha256sum)
+key=$({ cat requirements.txt requirements.lock setup.py scripts/*.sh; echo "$PWD $torch $gpu"; } | sha256sum)
 [ "$(cat $stamp 2>/dev/null)" = "$key" ] && exit 0
 started=$SECONDS
 
@@ -61,8 +61,11 @@ say "installing PyTorch"
 # shellcheck disable=SC2086  # $torch is several arguments
 pip_install --no-deps --retries 1 $torch
 say "installing $(grep -c == requirements.lock) packages into .venv (about 1 GB the first time)"
-grep -v '^torch==' requirements.lock >.venv/requirements
-pip_install -r .venv/requirements "torch==$(.venv/bin/python -c 'from importlib.metadata import version; print(version("torch"))')"
+# Every file is compared with its hash before anything in it runs. pyspark comes as source: pip must build it with the
+# setuptools of the lock, not with whichever it would fetch for that, unchecked.
+sed -n '/^\(packaging\|setuptools\|wheel\)==/,/[^\\]$/p' requirements.lock >.venv/builders
+pip_install --require-hashes -r .venv/builders
+pip_install --require-hashes --no-build-isolation -r requirements.lock
 
 # ---- Horovod, built once for all checkouts of this user ----
 

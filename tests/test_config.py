@@ -45,6 +45,8 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("walks = 3", "walks: .*found 3"),
         ("[train]\nworkers = 3", r"walks.lanes \(4\) must be a multiple of train.workers \(3\)"),
         ("seed = ", "config.toml cannot be read: "),
+        ("seed = " + "9" * 5000, "config.toml cannot be read: Exceeds the limit"),
+        ("seed = " + "[" * 5000, "config.toml cannot be read: maximum recursion depth"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("spark_conf/*"), *ROOT.glob("examples/*")])
 EXAMPLES = sorted(ROOT.glob("examples/*.toml"))
 CONFS = sorted(ROOT.glob("spark_conf/*.conf"))
-TARGETS = {"help", "setup", "lint", "test", "test-fault", "demo", "bench", "package", "clean"}
+TARGETS = {"help", "setup", "lint", "test", "test-fault", "demo", "bench", "package", "sbom", "clean"}
 
 
 def mentions(pattern: str) -> set[tuple[str, str]]:
@@ -50,8 +50,9 @@ def test_every_job_that_is_mentioned_exists() -> None:
     assert all((ROOT / "jobs" / f"{name}.py").exists() for _, name in mentioned), mentioned
 
 
-def test_every_test_that_is_mentioned_exists() -> None:
-    page, file = (ROOT / "docs" / "reliability.md").read_text(), ""
+@pytest.mark.parametrize("text", ["docs/reliability.md", "SECURITY.md"])
+def test_every_test_that_is_mentioned_exists(text: str) -> None:
+    page, file = (ROOT / text).read_text(), ""
     for name, test in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", page):
         file = name or file
         if file:
@@ -112,6 +113,6 @@ def test_every_spark_setting_has_a_reason_above_it_and_nothing_after_its_value(p
             seen.add(name)
             group = name.rpartition(".")[0]
         before = line
-    assert "spark.master" in seen
+    assert {"spark.master", "spark.authenticate", "spark.ui.enabled"} <= seen
     if path.stem != "local":
-        assert {"spark.authenticate", "spark.network.crypto.enabled", "spark.dynamicAllocation.enabled"} <= seen
+        assert {"spark.network.crypto.enabled", "spark.dynamicAllocation.enabled"} <= seen

@@ -46,6 +46,7 @@ def test_2014_lines(spark: SparkSession, tmp_path: Path) -> None:
         "-" * 100_000 + "1",
         "+".join("1" * 100_000),
         "{'asin': 'J', 'categories': [['Women']]}",
+        "{'asin': '\\ud800', 'categories': [['Women']]}",
     ]
     (tmp_path / "meta.json").write_text("\n".join(lines))
     products, rejects = parse(spark, tmp_path / "meta.json", "amazon_2014", "Women")
@@ -54,6 +55,7 @@ def test_2014_lines(spark: SparkSession, tmp_path: Path) -> None:
         (5, "blank line"), (6, "not a Python literal"), (7, "not a Python literal"), (8, "not a dictionary"),
         (9, "asin missing"), (10, "asin is not text"), (11, "categories is not a list of lists"), (12, "line too long"),
         (13, "nested too deep"), (15, "nested too deep"), (16, "not a Python literal"), (17, "not a Python literal"),
+        (19, "asin is not UTF-8"),
     ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """CSV and Parquet of transactions with configured column names."""
 
+import re
 from collections import Counter
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -49,6 +50,7 @@ def test_csv(spark: SparkSession, tmp_path: Path) -> None:
         "0,u1,,p5,NaN",
         "0,u1,,p5,many",
         'when,"user",extra,product,stars',
+        "0,u1," + "," * 30_000,
     ]
     path = tmp_path / "t.csv"
     path.write_text("\r\n".join(lines) + "\r\n")
@@ -62,7 +64,7 @@ def test_csv(spark: SparkSession, tmp_path: Path) -> None:
         (7, "blank line"), (8, "wrong number of fields"), (9, "wrong number of fields"), (10, "quotes not closed"),
         (11, "quotes not closed"), (12, "when unreadable"), (13, "when missing"), (14, "user missing"),
         (15, "product missing"), (16, "product missing"), (17, "stars missing"), (18, "stars is not finite"),
-        (19, "stars is not a number"), (20, "repeated header line"),
+        (19, "stars is not a number"), (20, "repeated header line"), (21, "wrong number of fields"),
     ]  # fmt: skip
     assert total == len(lines) - 1
 
@@ -95,6 +97,32 @@ def test_missing_column(spark: SparkSession, tmp_path: Path, kind: str) -> None:
         parse(spark, path, format=kind, **NAMES)
     for part in (str(path), "'product'", "reviews.product_column", "user, prodct"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("user,pro\rduct", "not a header line of CSV: new-line character"),
+        ("user,product," + "x" * 200_000, "not a header line of CSV: field larger"),
+        ("user,product" + ",x" * 20_000, "names 20,002 columns, more than 1,000"),
+    ],
+)
+def test_what_is_no_header(spark: SparkSession, tmp_path: Path, header: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\nu,p\n", newline="")
+    with pytest.raises(DataError, match=message):
+        parse(spark, tmp_path / "t.csv", **NAMES)
+
+
+@pytest.mark.parametrize("where", ["footer", "pages"])
+def test_damaged_parquet_is_bad_data(spark: SparkSession, tmp_path: Path, where: str) -> None:
+    path = tmp_path / "t.parquet"
+    names = [f"{i:05d}" for i in range(300)]
+    pq.write_table(pa.table({"user": ["u"] * 300, "product": names}), path, compression="none")
+    content = path.read_bytes()
+    at = len(content) - 200 if where == "footer" else content.index(b"00000")
+    path.write_bytes(content[:at] + b"\xff" * 100 + content[at + 100 :])
+    with pytest.raises(DataError, match=re.escape(f"{path} is damaged inside; fetch the file again")):
+        parse(spark, path, format="parquet", **NAMES)
 
 
 TIMES = [

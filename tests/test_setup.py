@@ -21,7 +21,7 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
     checkout.mkdir()
     programs.mkdir()
     shutil.copytree(ROOT / "scripts", checkout / "scripts")
-    for name in ("requirements.lock", "setup.py"):
+    for name in ("requirements.txt", "requirements.lock", "setup.py"):
         shutil.copy(ROOT / name, checkout)
     for name in TOOLS:
         (programs / name).symlink_to(str(shutil.which(name)))

@@ -222,7 +222,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputMissing(f"configuration file {path} does not exist") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # ValueError: not UTF-8, not TOML, or a number without end
         raise ConfigurationError(f"configuration file {path} cannot be read: {error}") from None
     _resolve_paths(Config, data, path.resolve().parent)
     for override in overrides:
@@ -254,7 +254,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise ConfigurationError(f"--set {override}: write --set section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     *sections, key = name.split(".")
     kind: Any = Config

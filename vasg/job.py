@@ -90,9 +90,12 @@ def complain(who: str, error: Exception, verbose: bool) -> int:
     known = _known(error)
     if known is None:
         hint = "" if verbose else " (--verbose shows the trace)"
-        print(f"{who}: internal error: {type(error).__name__}: {_first_line(error)}{hint}", file=sys.stderr)
+        message = f"internal error: {type(error).__name__}: {_first_line(error)}{hint}"
     else:
-        print(f"{who}: {known}", file=sys.stderr)
+        message = str(known)
+    # File names and ids in it are other people's text: nothing in them ends the line or steers the terminal.
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in message)
+    print(f"{who}: {shown}", file=sys.stderr)
     if verbose:
         traceback.print_exception(error, file=sys.stderr)
     return 70 if known is None else known.exit_code

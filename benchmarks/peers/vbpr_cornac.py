@@ -35,7 +35,7 @@ def repair():
     source = textwrap.dedent(inspect.getsource(VBPR._fit_torch))
     wrong = "feat_diff.mm(Bp)"
     assert source.count(wrong) == 1, "another Cornac: look whether it is still wrong"
-    exec(source.replace(wrong, wrong + "[:, 0]"), vars(recom_vbpr))
+    exec(source.replace(wrong, wrong + "[:, 0]"), vars(recom_vbpr))  # noqa: S102, Cornac's own source
     VBPR._fit_torch = recom_vbpr._fit_torch
 
 

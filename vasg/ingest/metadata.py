@@ -95,6 +95,8 @@ def parse_literal(line: str, category: str) -> tuple[str | None, str | None, boo
     name, categories = product.get("asin"), product.get("categories", [])
     if name is not None and not isinstance(name, str):
         return "asin is not text", None, None
+    if name and any("\ud800" <= character <= "\udfff" for character in name):  # half of one, written as an escape
+        return "asin is not UTF-8", None, None
     if not isinstance(categories, list) or not all(isinstance(path, list) for path in categories):
         return "categories is not a list of lists", None, None
     return None, name, any(category in path for path in categories)

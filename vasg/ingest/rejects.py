@@ -98,7 +98,7 @@ def _numbered(parsed: DataFrame, counted: Sequence[Row]) -> DataFrame:
     offsets = parsed.sparkSession.createDataFrame(blocks, "source string, block long, file string, offset long")
     bad = parsed.where(F.col("reason").isNotNull())
     # Bytes that are not UTF-8 would make the table unreadable for others: encode() replaces them.
-    raw = F.decode(F.encode(F.substring("raw", 1, RAW_CHARACTERS), "UTF-8"), "UTF-8")
+    raw = F.substring(F.decode(F.encode("raw", "UTF-8"), "UTF-8"), 1, RAW_CHARACTERS)
     return bad.join(F.broadcast(offsets), ["source", "block"], "inner").select(
         F.col("file").alias("source"), (F.col("position") + F.col("offset")).alias("line"), "reason", raw.alias("raw")
     )

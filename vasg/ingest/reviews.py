@@ -11,11 +11,12 @@ from pyspark.sql import types as T
 
 from vasg.config import Reviews
 from vasg.errors import DataError, InputMissing
-from vasg.ingest.lines import NUMBERING, id_fault, json_fields, read_lines
+from vasg.ingest.lines import MAX_LINE_BYTES, NUMBERING, id_fault, json_fields, read_lines
 from vasg.ingest.rejects import RAW_CHARACTERS, REPEATED_HEADER, Records, separated
 from vasg.ingest.sources import opened, plain
 
 COLUMNS = ("user_id", "product_id", "rating", "timestamp")
+_MAX_COLUMNS = 1000  # of a CSV file: Spark's plan has an expression for each
 _LAST_SECOND = 253_402_300_799  # of the year 9999; milliseconds taken for seconds lie beyond it
 _LARGEST_FLOAT = 3.4028234663852886e38
 
@@ -63,11 +64,12 @@ def _csv(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     if first is None:
         raise InputMissing(f"reviews: {plain(min(files))} is empty; fetch it again or take it away")
     header = str(first.value).rstrip("\r")
-    found = next(csv.reader([header]), [])
+    found = _header(header, plain(min(files)))
     fields = _fields(settings, found, plain(min(files)))
     names = [f"c{i}" for i in range(len(found))]
     schema = ", ".join(f"{name} string" for name in [*names, "corrupt"])
     options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "corrupt", "escape": '"'}
+    options["maxColumns"] = str(MAX_LINE_BYTES + 1)  # of any line: a longer one is an exception, whatever the mode
     lines = lines.withColumn("parsed", F.when(F.col("fault").isNull(), F.from_csv("value", schema, options)))
     quotes = F.length("value") - F.length(F.replace("value", F.lit('"'), F.lit("")))
     fault = (
@@ -79,6 +81,19 @@ def _csv(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     return _judged(
         lines, fields, lambda name: F.col(f"parsed.{names[found.index(name)]}"), settings.implicit_rating
     ), files
+
+
+def _header(line: str, file: str) -> list[str]:
+    """The column names of a CSV file. Raises DataError for a line that cannot be a header."""
+    try:
+        names = next(csv.reader([line]), [])
+    except csv.Error as error:
+        raise DataError(f"{file}: the first line is not a header line of CSV: {error}") from None
+    if len(names) > _MAX_COLUMNS:
+        raise DataError(
+            f"{file}: the first line names {len(names):,} columns, more than {_MAX_COLUMNS:,}; leave some out"
+        )
+    return names
 
 
 def _parquet(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:

@@ -13,17 +13,21 @@ from pyspark.sql import DataFrame
 from vasg.errors import ConfigurationError, DataError, InputMissing
 
 _CHUNK = 1 << 16
+_PARQUET_READER = (
+    r"\tat org\.apache\.(parquet\.(column|format|hadoop\.\w*Read)|spark\.\S+\.parquet\.\w*(Reader|Dictionary))"
+)
 
 
 def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[DataFrame, list[str]]:
     """``read(path)`` and the URIs of the files it reads; ``path`` is a file, a folder or a glob pattern.
 
-    Raises ConfigurationError when the ``setting`` is empty, InputMissing when no file matches.
+    Raises ConfigurationError when the ``setting`` is empty, InputMissing when no file matches, DataError for a damaged one.
     """
     if not path:
         raise ConfigurationError(f"{setting} is not set; name a file, a folder or a pattern")
     try:
-        frame = read(path)
+        with reading([path]):
+            frame = read(path)
     except AnalysisException as error:
         if "PATH_NOT_FOUND" in str(error) or "UNABLE_TO_INFER_SCHEMA" in str(error):
             raise InputMissing(f"{setting}: no file matches {path}") from None
@@ -41,7 +45,7 @@ def plain(uri: str) -> str:
 
 @contextmanager
 def reading(files: Sequence[str]) -> Iterator[None]:
-    """Turns Spark's failure to decompress one of ``files`` into a DataError that says at which byte it is damaged."""
+    """Turns Spark's failure to decode one of ``files`` into a DataError; gzip's says at which byte the file is damaged."""
     try:
         yield
     except Exception as error:
@@ -50,6 +54,9 @@ def reading(files: Sequence[str]) -> Iterator[None]:
             damage = gzip_damage(Path(path))
             if damage:
                 raise DataError(f"{path} is damaged {damage}; fetch the file again") from None
+        if re.search(_PARQUET_READER, str(error)):
+            others = f" or one of {len(files) - 1} others" if len(files) > 1 else ""
+            raise DataError(f"{plain(min(files))}{others} is damaged inside; fetch the file again") from error
         raise
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from vasg.errors import DataError
 from vasg.failpoints import failpoint
 from vasg.files import write_atomically
 from vasg.training.workers import Workers
@@ -37,12 +38,19 @@ def save(directory: Path, step: int, share: dict[str, Any], common: dict[str, An
 
 
 def load(directory: Path, device: torch.device) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
-    """Shares of all workers and the common part of the last complete checkpoint; None when there is none."""
+    """Shares of all workers and the common part of the last complete checkpoint; None when there is none.
+
+    Raises DataError when it is damaged, or holds anything but tensors and plain values.
+    """
     complete = sorted(directory.glob(f"step-*/{_COMPLETE}"))
     if not complete:
         return None
     size = json.loads(complete[-1].read_text())["workers"]
     folder = complete[-1].parent
-    # weights_only: a checkpoint is data, nothing in it may run
-    shares = [torch.load(folder / f"share-{k}.pt", map_location="cpu", weights_only=True) for k in range(size)]
-    return shares, torch.load(folder / "common.pt", map_location=device, weights_only=True)
+    try:  # weights_only: a checkpoint is data, nothing in it may run
+        shares = [torch.load(folder / f"share-{k}.pt", map_location="cpu", weights_only=True) for k in range(size)]
+        return shares, torch.load(folder / "common.pt", map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many types for a file that is not what it should be
+        raise DataError(
+            f"checkpoint {folder} cannot be read ({type(error).__name__}); remove it to train from the start"
+        ) from error
