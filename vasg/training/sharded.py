@@ -44,8 +44,7 @@ class ShardedRows:
         self.workers, self.dim, self.device = workers, dim, device
         own = np.arange(workers.index, nodes, workers.size)
         self.own = torch.from_numpy(own).to(device)
-        # numpy asks for huge pages: random rows of a large table otherwise cost a walk through the page tables each
-        self.values = torch.from_numpy(np.zeros((len(own), dim + 1), np.float32))
+        self.values = torch.zeros(len(own), dim + 1)
         for start in range(0, len(own), _CHUNK):
             chunk = own[start : start + _CHUNK, None]
             values = randomness.normal(seed, "initialisation", chunk, np.arange(dim)) * scale
