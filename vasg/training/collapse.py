@@ -21,7 +21,7 @@ def figures(plan: Plan, rows: ShardedRows) -> dict[str, float]:
     products = plan.users + _sample(plan.config.seed, 0, plan.warm)
     users = _sample(plan.config.seed, 1, plan.users)
     fetched = rows.fetch(torch.from_numpy(np.concatenate([users, products])).to(rows.device))
-    values = fetched.rows[:, :-1].double().cpu()
+    values = fetched.rows[fetched.index, :-1].double().cpu()
     user, product = values[: len(users)], values[len(users) :]
     unit = torch.nn.functional.normalize(product)
     n = len(unit)

@@ -12,6 +12,7 @@ from vasg.training.decoder import Layers, dropout_keys
 from vasg.training.features import Features
 from vasg.training.loss import Negatives, skip_gram
 from vasg.training.plan import Plan
+from vasg.training.row_optimizers import pull
 from vasg.training.sharded import ShardedRows
 from vasg.training.walk_reader import Batch
 from vasg.training.workers import Workers
@@ -60,22 +61,19 @@ class Vasg:
         plan, train = self.plan, self.plan.config.train
         walks = torch.from_numpy(batch.walks).to(self.device)
         drawn = self._negatives(batch.places, number) if train.objective == "sampled" else walks[:, :0]
-        nodes, index = torch.unique(torch.cat([walks, drawn], 1), return_inverse=True)
-        fetched = self.rows.fetch(nodes)
+        fetched = self.rows.fetch(torch.cat([walks, drawn], 1))
         length = walks.shape[1]
-        negatives = Negatives(index[:, length:], train.negative_weight) if drawn.numel() else None
+        negatives = Negatives(fetched.index[:, length:], train.negative_weight) if drawn.numel() else None
         product_weight = torch.exp(-self.log_var[0].detach())
-        is_product = nodes >= plan.users
-        sums = skip_gram(fetched.rows, index[:, :length], is_product, train.window, product_weight, negatives)
+        is_product = fetched.nodes >= plan.users
+        sums = skip_gram(fetched.rows, fetched.index[:, :length], is_product, train.window, product_weight, negatives)
         rows, gradient = self.rows.collect(fetched, sums.gradient)
-        gradient, pairs = gradient[:, :-1], gradient[:, -1]
         if train.objective == "paper":
-            gradient[:, -1] = 0  # the paper's score has no bias
+            gradient[:, self.rows.dim] = 0  # the paper's score has no bias
         else:
-            pull = self.rows.embeddings[rows] - self.prior[rows]
-            gradient[:, :-1] += train.regularisation * pairs[:, None] * pull
+            pull(self.rows.values, self.prior, rows, gradient, train.regularisation)
         if self.decodes and (train.objective == "paper" or number % train.decoder.every == 0):
-            gradient[:, :-1] += self._decode(rows, pairs, number, sums.product_loss, sums.product_pairs)
+            self._decode(rows, gradient, number, sums.product_loss, sums.product_pairs)
         self.rows.update(rows, gradient, learning_rate)
         figures = [sums.user_loss, sums.user_pairs, sums.product_loss, sums.product_pairs]
         self.figures[:4] += torch.stack(figures).to(self.figures.dtype)
@@ -97,13 +95,13 @@ class Vasg:
         drawn[:, count:] += plan.users
         return torch.from_numpy(drawn).to(self.device)
 
-    def _decode(self, rows: Tensor, pairs: Tensor, number: int, product_loss: Tensor, product_pairs: Tensor) -> Tensor:
-        """Equation 2 on a sample of the products this worker owns; returns their gradient [m, D], zero elsewhere.
+    def _decode(self, rows: Tensor, gradient: Tensor, number: int, product_loss: Tensor, product_pairs: Tensor) -> None:
+        """Equation 2 on a sample of the products this worker owns, added to their ``gradient`` [m, D + 2].
 
         Each distinct product goes through the decoder once, weighted by the pairs in which it is the center.
         """
         train, seed = self.plan.config.train, self.plan.config.seed
-        product = self.rows.own[rows] - self.plan.users
+        product, pairs = self.rows.own[rows] - self.plan.users, gradient[:, -1]
         candidates = (product >= 0) & (pairs > 0)
         candidates &= self.features.has(product.clamp(min=0))
         chosen = (candidates & (_uniform(seed, number, product) < self.share)).nonzero()[:, 0]
@@ -112,9 +110,8 @@ class Vasg:
         totals = self.workers.total(torch.stack([c.double() for c in counts]), "counts")
         available, total_weight, total_pairs, total_loss = totals.tolist()
         self.share = min(1.0, train.decoder.products_per_step / max(available, 1.0))
-        gradient = torch.zeros(len(rows), self.rows.dim, device=self.device)
         if total_weight == 0:
-            return gradient
+            return
         keys = dropout_keys(seed, number, product[chosen])
         x = self.rows.embeddings[rows[chosen]].requires_grad_()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -125,11 +122,10 @@ class Vasg:
         self.optimizer.zero_grad()
         (scale * weighted).backward()
         assert x.grad is not None
-        gradient[chosen] = x.grad
+        gradient[chosen, : self.rows.dim] += x.grad
         self._step_decoder(weighted.detach(), total_weight, total_pairs, total_loss)
         self.figures[4] += weighted.detach()
         self.figures[5] += weight.sum()
-        return gradient
 
     def _step_decoder(self, weighted: Tensor, total_weight: float, total_pairs: float, total_loss: float) -> None:
         """Add up the decoder's gradient over the workers, derive that of the log variances, and take the step."""

@@ -12,22 +12,23 @@ import torch
 from torch import Tensor
 
 from vasg import randomness
+from vasg.training import rows_kernel
 from vasg.training.row_optimizers import RowAdagrad, RowAdam
 from vasg.training.workers import Workers
 
 _CHUNK = 65_536
+_NODE_BITS = 40
 
 
 @dataclass(frozen=True)
 class Fetched:
     """Rows on loan: what was asked for and the way back to the owners."""
 
-    nodes: Tensor  # [n] sorted, distinct
+    nodes: Tensor  # [n] distinct, grouped by owner
+    index: Tensor  # for each node that was asked for, its place among them
     rows: Tensor  # [n, D + 1]
-    order: Tensor  # [n] nodes[order] are grouped by owner
-    sent: list[int]  # of those, how many went to each owner
+    sent: list[int]  # how many nodes belong to each owner
     asked: Tensor  # local rows others asked this worker for, grouped by who asked
-    asked_by: list[int]
 
 
 class ShardedRows:
@@ -57,26 +58,26 @@ class ShardedRows:
         return self.values[:, : self.dim]
 
     def fetch(self, nodes: Tensor) -> Fetched:
-        """Rows of the sorted, distinct ``nodes`` [n], from wherever they live. All workers must call this together."""
-        size = self.workers.size
-        owner = nodes % size
-        order = torch.argsort(owner, stable=True)
-        sent = torch.bincount(owner, minlength=size).tolist()
-        asked, asked_by = self.workers.exchange(nodes[order], sent, "nodes")
-        local = asked // size
-        replies, _ = self.workers.exchange(self.values[local], asked_by, "rows")
-        rows = torch.empty_like(replies)
-        rows[order] = replies
-        return Fetched(nodes, rows, order, sent, local, asked_by)
+        """Rows of ``nodes`` of any shape, from wherever they live. All workers must call this together."""
+        found, index, sent = distinct(nodes, self.workers.size)
+        asked, asked_by = self.workers.exchange(found, sent, "nodes")
+        asked //= self.workers.size
+        rows, _ = self.workers.exchange(self.values.index_select(0, asked), asked_by, "rows")
+        return Fetched(found, index, rows, sent, asked)
 
     def collect(self, fetched: Fetched, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Send ``gradient`` [n, any] back to the owners; returns (distinct local rows [m], their summed gradient [m, any])."""
-        received, _ = self.workers.exchange(gradient[fetched.order], fetched.sent, "gradient")
-        rows, inverse = torch.unique(fetched.asked, return_inverse=True)
-        return rows, received.new_zeros(len(rows), received.shape[1]).index_add_(0, inverse, received)
+        received, _ = self.workers.exchange(gradient, fetched.sent, "gradient")
+        rows, index, _ = distinct(fetched.asked, 1)
+        summed = received.new_zeros(len(rows), received.shape[1])
+        if summed.device.type == "cpu":
+            rows_kernel.add(summed.numpy(), index.numpy(), received.numpy())
+        else:
+            summed.index_add_(0, index, received)
+        return rows, summed
 
     def update(self, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        """One step on the local ``rows`` [m] alone."""
+        """One step on the local ``rows`` [m] alone; ``gradient`` [m, D + 1 or more], of which more is not looked at."""
         self.optimizer.step(self.values, rows, gradient, learning_rate)
 
     def state(self) -> dict[str, Any]:
@@ -90,3 +91,18 @@ class ShardedRows:
             for index, share in enumerate(shares):
                 mine = (self.own % size == index).nonzero()[:, 0]
                 target[mine] = share[name].to(self.device)[self.own[mine] // size]
+
+
+def distinct(nodes: Tensor, owners: int) -> tuple[Tensor, Tensor, list[int]]:
+    """The distinct ``nodes`` [n], those of owner 0 (node % owners) first, then those of owner 1, ...
+
+    Also the place of each of ``nodes`` among them, and how many belong to each owner.
+    """
+    if nodes.device.type == "cpu":
+        flat = nodes.flatten()
+        found, index = torch.empty_like(flat), torch.empty_like(flat)
+        counts = rows_kernel.distinct(flat.numpy(), owners, found.numpy(), index.numpy())
+        return found[: counts.sum()], index.view_as(nodes), counts.tolist()
+    keys, index = torch.unique(nodes % owners << _NODE_BITS | nodes, return_inverse=True)
+    counts = torch.bincount(keys >> _NODE_BITS, minlength=owners).tolist()
+    return keys & (1 << _NODE_BITS) - 1, index, counts

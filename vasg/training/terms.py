@@ -104,9 +104,9 @@ def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> 
 
 
 def fetch(rows: ShardedRows, nodes: NDArray[np.int64]) -> Floats:
-    """[n, D] trained embeddings of ``nodes`` [n], ascending, from whichever workers own them."""
-    fetched = rows.fetch(torch.from_numpy(nodes).to(rows.device)).rows
-    values: Floats = fetched[:, : rows.dim].cpu().numpy()
+    """[n, D] trained embeddings of ``nodes`` [n] from whichever workers own them."""
+    fetched = rows.fetch(torch.from_numpy(nodes).to(rows.device))
+    values: Floats = fetched.rows[fetched.index, : rows.dim].cpu().numpy()
     return values
 
 

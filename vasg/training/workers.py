@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vasg.errors import TryLater, VasgError
+from vasg.training.host import Host
 
 
 class Workers:
@@ -23,17 +25,22 @@ class Workers:
     def __init__(self, size: int, progress: str = "") -> None:
         self._progress = progress
         self.size, self.index, self.local_size, self.local_index = size, 0, 1, 0
+        self._host: Host | None = None  # where all workers are on one
         if size > 1:
             import horovod.torch as hvd
 
             hvd.init()
             assert hvd.size() == size, f"{size} workers were asked for, {hvd.size()} are here"
             self.index, self.local_size, self.local_index = hvd.rank(), hvd.local_size(), hvd.local_rank()
+            if self.local_size == size:
+                self._host = Host(self.index, size, partial(self.total, name="host"))
 
     def total(self, values: Tensor, name: str) -> Tensor:
         """Elementwise sum over all workers. A ``name`` that stays spares Horovod negotiating the same sum anew."""
         if self.size == 1:
             return values
+        if self._host and values.device.type == "cpu":
+            return self._host.total(values)
         import horovod.torch as hvd
 
         summed: Tensor = hvd.allreduce(values, op=hvd.Sum, name=name)
@@ -46,6 +53,8 @@ class Workers:
         """
         if self.size == 1:
             return values, counts
+        if self._host and values.device.type == "cpu":
+            return self._host.exchange(values, counts)
         import horovod.torch as hvd
 
         received, splits = hvd.alltoall(values.contiguous(), splits=torch.tensor(counts, dtype=torch.int32), name=name)

@@ -1,0 +1,107 @@
+"""Rows of a step compiled for a CPU against plain numpy and against what a GPU runs; workers of one host among themselves."""
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from vasg.training import rows_kernel
+from vasg.training.host import Host
+from vasg.training.row_optimizers import RowAdagrad, pull
+from vasg.training.sharded import distinct
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arrays.arrays(np.int64, st.tuples(st.integers(0, 9), st.integers(1, 9)), elements=st.integers(0, 40)),
+    st.integers(1, 5),
+)
+def test_distinct_nodes_come_by_owner_and_give_all_nodes_back(nodes: np.ndarray, owners: int) -> None:
+    found, index, counts = distinct(torch.from_numpy(nodes), owners)
+    assert np.array_equal(found[index].numpy(), nodes)
+    assert sorted(found.tolist()) == np.unique(nodes).tolist()
+    assert (found % owners).tolist() == np.repeat(np.arange(owners), counts).tolist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(0, 6))
+def test_compiled_rows_are_summed_pulled_and_stepped_as_on_a_gpu(seed: int, dim: int, count: int) -> None:
+    generator = np.random.default_rng(seed)
+    drawn = lambda *shape: torch.from_numpy(generator.normal(size=shape).astype(np.float32))  # noqa: E731
+    values, prior, gradient = drawn(8, dim + 1), drawn(8, dim), drawn(count, dim + 2)
+    rows = torch.from_numpy(generator.permutation(8)[:count])
+    target, repeated = np.zeros((3, dim), np.float32), generator.integers(0, 3, count)
+    rows_kernel.add(target, repeated, gradient[:, :dim].contiguous().numpy())
+    for row in range(3):
+        expected_sum = gradient[torch.from_numpy(repeated == row), :dim].sum(0)
+        torch.testing.assert_close(torch.from_numpy(target[row]), expected_sum)
+    expected = gradient.clone()
+    expected[:, :dim] += 0.3 * expected[:, -1:] * (values[rows, :dim] - prior[rows])
+    pull(values, prior, rows, gradient, 0.3)
+    torch.testing.assert_close(gradient, expected)
+    compiled, plain = values.clone(), values.double()
+    fast, slow = RowAdagrad(compiled), RowAdagrad(plain)
+    for _ in range(2):
+        fast.step(compiled, rows, gradient, 0.1)
+        slow.step(plain, rows, gradient.double(), 0.1)
+    torch.testing.assert_close(compiled.double(), plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fast.state["sums"].double(), slow.state["sums"], rtol=1e-4, atol=1e-5)
+
+
+def host(index: int, size: int, meet: Barrier, seen: list[int]) -> Host:
+    """A worker of a host; ``total`` of the first number anybody has, which is what the meeting place is named by."""
+
+    def total(values: torch.Tensor) -> torch.Tensor:
+        seen.append(int(values[0]))
+        meet.wait()
+        return torch.tensor([max(seen)])
+
+    return Host(index, size, total)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_workers_of_a_host_exchange_and_add_up(size: int) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("vasg-host-*"))
+    meet, seen, large = Barrier(size, timeout=60), list[int](), 70_000
+
+    def work(index: int) -> tuple[object, ...]:
+        this, rows, few = host(index, size, meet, seen), [], [index + 1] * size
+        for step in range(4):  # worker w sends w + 1 rows to each, of a number that tells sender, receiver and step
+            sent = torch.arange(size).repeat_interleave(index + 1) * 100 + index * 10 + step
+            came, counts = this.exchange(sent[:, None].expand(-1, 3), few)
+            assert counts == [k + 1 for k in range(size)]
+            rows.append(came[:, 2].tolist())
+        none, _ = this.exchange(torch.zeros(0, 3), [0] * size)
+        sums = [this.total(torch.arange(n, dtype=torch.float64) * (index + 1)) for n in (1, large)]  # the boxes grow
+        return rows, none.shape, sums
+
+    with ThreadPoolExecutor(size) as pool:
+        found = list(pool.map(work, range(size)))
+    for index, (rows, shape, sums) in enumerate(found):
+        assert rows == [[index * 100 + k * 10 + step for k in range(size) for _ in range(k + 1)] for step in range(4)]
+        assert shape == (0, 3)
+        for n, total in zip((1, large), sums, strict=True):
+            assert torch.equal(total, torch.arange(n, dtype=torch.float64) * size * (size + 1) / 2)
+    assert set(Path(tempfile.gettempdir()).glob("vasg-host-*")) <= before  # nothing stays behind
+
+
+def test_a_worker_that_is_gone_is_an_error_for_the_others() -> None:
+    meet, seen = Barrier(2, timeout=60), list[int]()
+
+    def leaves() -> None:
+        for to in host(1, 2, meet, seen)._peers.values():
+            to.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        gone = pool.submit(leaves)
+        stays = host(0, 2, meet, seen)
+        gone.result()
+        with pytest.raises(ConnectionError):
+            stays.total(torch.ones(3))

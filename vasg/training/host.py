@@ -1,0 +1,115 @@
+"""Workers of one host exchange tensors through memory they share: one copy, where Gloo goes through the network stack."""
+
+import mmap
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_FIRST_BYTES = 1 << 20  # of a box; it doubles as needed
+_SECONDS = 60.0  # that a worker has to come to the meeting
+
+
+class Host:
+    """What ``size`` workers have put into their boxes of shared memory, and a socket from each worker to each other.
+
+    A worker has two boxes in turn: when it fills one again, everyone has answered the post before this one, so has read
+    the one before that. The boxes have no name and the meeting place is removed at once: nothing is left of a killed
+    worker, and its sockets close, which ends the others.
+    """
+
+    def __init__(self, index: int, size: int, total: Callable[[Tensor], Tensor]) -> None:
+        """``total`` adds up a tensor over the workers by other means."""
+        self.index, self.size, self._turn = index, size, 0
+        self._mine = [os.memfd_create("vasg-box") for _ in range(2)]
+        for box in self._mine:
+            os.truncate(box, _FIRST_BYTES)
+        number = int(total(torch.tensor([secrets.randbits(62) if index == 0 else 0])))
+        meeting = Path(tempfile.gettempdir(), f"vasg-host-{number:x}")
+        if index == 0:
+            meeting.mkdir(0o700)
+        self._peers = self._meet(meeting, total)
+        if index == 0:
+            shutil.rmtree(meeting)
+        self._theirs = {peer: self._boxes(to) for peer, to in self._peers.items()}
+        self._maps: dict[int, mmap.mmap] = {}  # by descriptor
+
+    def _meet(self, meeting: Path, total: Callable[[Tensor], Tensor]) -> dict[int, socket.socket]:
+        """A socket to each other worker; the later one calls the earlier."""
+        peers = {}
+        total(torch.zeros(1))  # the place is there
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+            door.bind(str(meeting / str(self.index)))
+            door.listen(self.size)
+            door.settimeout(_SECONDS)
+            total(torch.zeros(1))  # all doors are open
+            for peer in range(self.index):
+                peers[peer] = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                peers[peer].connect(str(meeting / str(peer)))
+                peers[peer].send(bytes([self.index]))
+            for _ in range(self.index + 1, self.size):
+                caller, _ = door.accept()
+                caller.setblocking(True)
+                peers[caller.recv(1)[0]] = caller
+        total(torch.zeros(1))  # nobody calls any more
+        return peers
+
+    def _boxes(self, peer: socket.socket) -> list[int]:
+        socket.send_fds(peer, [b"boxes"], self._mine)
+        return list(socket.recv_fds(peer, 5, 2)[1])
+
+    def exchange(self, values: Tensor, counts: list[int]) -> tuple[Tensor, list[int]]:
+        """The rows of ``values`` for each worker come one after another, ``counts`` of them; see ``Workers.exchange``."""
+        shown, sent = self.post(values, counts)
+        begins = [sum(to[: self.index]) for to in sent]
+        came = [to[self.index] for to in sent]
+        return torch.cat([rows[b : b + n] for rows, b, n in zip(shown, begins, came, strict=True)]), came
+
+    def total(self, values: Tensor) -> Tensor:
+        """Elementwise sum over all workers, each adding up its share of the elements: the same bits everywhere."""
+        flat, shares = values.flatten(), [values.numel() * k // self.size for k in range(self.size + 1)]
+        shown, _ = self.post(flat, [])
+        mine = slice(shares[self.index], shares[self.index + 1])
+        own = reduce(torch.add, [part[mine] for part in shown])
+        return torch.cat(self.post(own, [])[0]).view_as(values)
+
+    def post(self, values: Tensor, counts: list[int]) -> tuple[list[Tensor], list[list[int]]]:
+        """Show everybody ``values`` [n, ...] and ``counts``; returns what every worker shows, in their order.
+
+        Types and the sizes behind the first are the same on all workers. What is returned may be read until the next
+        post but one. Raises ConnectionError when a worker is gone.
+        """
+        values = values.contiguous()
+        box = self._turn = 1 - self._turn
+        bytes_ = values.numel() * values.element_size()
+        self._map(self._mine[box], bytes_, values)[: values.numel()] = values.flatten()
+        shown, answers = {self.index: values}, {self.index: counts}
+        for to in self._peers.values():
+            to.send(np.array([bytes_, *counts], np.int64).tobytes())
+        for peer, to in self._peers.items():
+            answer = to.recv(8 * (1 + len(counts)))
+            if not answer:
+                raise ConnectionError(f"training worker {peer} is gone")
+            bytes_, *answers[peer] = np.frombuffer(answer, np.int64).tolist()
+            numbers = bytes_ // values.element_size()
+            part = self._map(self._theirs[peer][box], bytes_, values)[:numbers]
+            shown[peer] = part.view(-1, *values.shape[1:])
+        everyone = range(self.size)
+        return [shown[k] for k in everyone], [answers[k] for k in everyone]
+
+    def _map(self, box: int, size: int, like: Tensor) -> Tensor:
+        """The whole box as a vector of numbers ``like`` these, at least ``size`` bytes of them."""
+        found = self._maps.get(box)
+        if found is None or len(found) < size:
+            if box in self._mine and os.fstat(box).st_size < size:
+                os.truncate(box, 1 << (size - 1).bit_length())
+            found = self._maps[box] = mmap.mmap(box, os.fstat(box).st_size)
+        return torch.frombuffer(found, dtype=like.dtype)

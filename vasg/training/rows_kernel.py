@@ -1,0 +1,80 @@
+"""What a step does with the rows of its nodes, compiled for a CPU: each row is read and written once."""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+_FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
+_EPSILON = np.float32(1e-8)
+
+
+@numba.njit(nogil=True, cache=True)
+def distinct(nodes: Any, owners: int, found: Any, index: Any) -> Any:
+    """Number the distinct ``nodes`` [n] int64 from 0, those of owner 0 (node % owners) first, then those of owner 1, ...
+
+    ``found`` [n] receives them in this order, ``index`` [n] the number of each; returns how many each owner has. A hash
+    table of the batch's size, so that the work does not grow with the number of all nodes.
+    """
+    bits = 4
+    while (1 << bits) < 2 * nodes.size:
+        bits += 1
+    shift, mask = np.uint64(64 - bits), (1 << bits) - 1
+    slots = np.full(1 << bits, -1, np.int32)  # number of the node in order of appearance
+    first, count = np.empty(nodes.size, np.int64), 0
+    counts = np.zeros(owners, np.int64)
+    for i in range(nodes.size):
+        node = nodes[i]
+        slot = np.int64((np.uint64(node) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+        while slots[slot] >= 0 and first[slots[slot]] != node:
+            slot = (slot + 1) & mask
+        if slots[slot] < 0:
+            slots[slot] = count
+            first[count] = node
+            count += 1
+            counts[node % owners] += 1
+        index[i] = slots[slot]
+    ends = np.cumsum(counts)
+    number = np.empty(count, np.int64)
+    for k in range(count - 1, -1, -1):
+        owner = first[k] % owners
+        ends[owner] -= 1
+        number[k] = ends[owner]
+        found[ends[owner]] = first[k]
+    for i in range(nodes.size):
+        index[i] = number[index[i]]
+    return counts
+
+
+@numba.njit(nogil=True, cache=True)
+def add(target: Any, rows: Any, values: Any) -> None:
+    """target[rows] += values [n, d], also where a row occurs again."""
+    for i in range(rows.size):
+        for d in range(values.shape[1]):
+            target[rows[i], d] += values[i, d]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+def pull(gradient: Any, values: Any, prior: Any, rows: Any, strength: Any) -> None:
+    """Add to ``gradient`` [m, D + 2] that of strength / 2 x pairs x ||X - prior||^2; its last column is the pairs."""
+    dim = prior.shape[1]
+    for i in range(rows.size):
+        factor = strength * gradient[i, dim + 1]
+        for d in range(dim):
+            gradient[i, d] += factor * (values[rows[i], d] - prior[rows[i], d])
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+def adagrad(values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any) -> None:
+    """``RowAdagrad.step``: one sum of squares for the embedding of a row, one for its bias."""
+    dim = values.shape[1] - 1
+    for i in range(rows.size):
+        row, square = rows[i], np.float32(0)
+        for d in range(dim):
+            square += gradient[i, d] * gradient[i, d]
+        sums[row, 0] += square / np.float32(dim)
+        sums[row, 1] += gradient[i, dim] * gradient[i, dim]
+        scale = learning_rate / (np.sqrt(sums[row, 0]) + _EPSILON)
+        for d in range(dim):
+            values[row, d] -= scale * gradient[i, d]
+        values[row, dim] -= learning_rate / (np.sqrt(sums[row, 1]) + _EPSILON) * gradient[i, dim]
