@@ -52,6 +52,13 @@ def test_the_better_term_gets_the_weight(tmp_path: Path) -> None:
     assert other.weight["good"] < other.weight["noise"]
 
 
+def test_a_term_that_is_the_same_for_all_does_not_count(tmp_path: Path) -> None:
+    this = plan(tmp_path, config())
+    third = np.ones((USERS + WARM + COLD, 1), np.float32) / 3  # whose mean is rounded
+    blend = choose(this, {"good": term(STYLE), "same": lambda nodes: third[nodes]}, {"good": 1.0, "same": 1.0})
+    assert set(blend.factors()) == {"good"}
+
+
 def test_no_other_value_of_one_weight_is_better(tmp_path: Path) -> None:
     this = plan(tmp_path, config())
     terms = {"mixed": term(STYLE + 2 * NOISE), "noise": term(NOISE)}

@@ -56,6 +56,24 @@ def test_same_seed_same_model_other_seed_other_model(tmp_path: Path) -> None:
     assert not np.allclose(first, embeddings(other), atol=0.01)
 
 
+def _both_ways(workers: Workers, _: None) -> list[list[object]]:
+    """What an exchange and a sum give by memory that workers of a host share, and by Horovod, as between hosts."""
+    found = []
+    for host in (workers._host, None):
+        workers._host = host
+        rows = torch.arange(12.0).reshape(4, 3) + 100 * workers.index
+        came, counts = workers.exchange(rows, [1, 3] if workers.index else [2, 2], "rows")
+        found.append([host is None, came.tolist(), counts, workers.total(rows, "sum").tolist()])
+    return found
+
+
+def test_memory_shared_on_a_host_gives_what_horovod_gives(tmp_path: Path, spark: SparkSession) -> None:
+    by_memory, by_horovod = launch(_both_ways, None, 2, "spark", lambda: spark, tmp_path / "progress.log")
+    assert [by_memory[0], by_horovod[0]] == [False, True]
+    assert by_memory[1:] == by_horovod[1:]
+    assert by_memory[2] == [2, 1]
+
+
 @pytest.mark.parametrize("launcher", ["spark", "horovodrun"])
 def test_two_horovod_workers_give_the_model_of_one(
     tmp_path: Path, spark: SparkSession, launcher: str, capsys: pytest.CaptureFixture[str]

@@ -18,6 +18,7 @@ _MAPPED = (0.0, 0.25, 0.5, 0.75, 1.0)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 _ROUNDS = 3
 _NOTICEABLE = 1e-4  # a change of weights that gains less AUC is not worth leaving the defaults for
+_ROUNDING = 1e-5  # of the largest score; what varies less, as popularity where all are bought alike, is not a term
 _USERS = 500  # that the unit of each term is measured on
 
 
@@ -97,11 +98,13 @@ def _by_looks(plan: Plan, rows: ShardedRows, looks: Vectors) -> Vectors:
 
 
 def _unit(plan: Plan, vectors: Vectors) -> float:
-    """Standard deviation of a term's scores over a sample of users and warm products."""
+    """Standard deviation of a term's scores over a sample of users and warm products; 0 where only rounding varies."""
     drawn = randomness.integers(plan.config.seed, "sample", 4, np.arange(min(_USERS, plan.users)), plan.users)
     users = np.unique(drawn)
     found = vectors(np.concatenate([users, np.load(plan.candidates)]))
-    return float((found[: len(users)] @ found[len(users) :].T).std())
+    scores = found[: len(users)] @ found[len(users) :].T
+    spread = float(scores.std())
+    return spread if spread > _ROUNDING * float(np.abs(scores).max()) else 0.0
 
 
 @dataclass(frozen=True)
