@@ -30,25 +30,25 @@ def _compare(operator: str, array: Any) -> tuple[Any, Any]:
     return types.uint64(array, types.intp, types.float32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def above(typing: Any, array: Any, at: Any, bar: Any) -> Any:
     """Which of the WIDTH elements of a contiguous float32 array from flat position ``at`` on are greater than ``bar``."""
     return _compare(">", array)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def reaching(typing: Any, array: Any, at: Any, bar: Any) -> Any:
     """Like ``above``, greater or equal."""
     return _compare(">=", array)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def count(typing: Any, bits: Any) -> Any:
     """How many bits are set."""
     return types.int64(types.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def lowest(typing: Any, bits: Any) -> Any:
     """The number of the lowest bit that is set; one must be."""
     return types.int64(types.uint64), lambda context, builder, signature, arguments: builder.cttz(
