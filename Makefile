@@ -1,11 +1,11 @@
 # `make demo` and `make test` each start from a fresh clone; everything they need goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fault demo bench package sbom clean
+.PHONY: help setup lint test test-fault demo bench bench-large package sbom clean
 SHELL := /bin/bash
 BIN := .venv/bin
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 setup:  ## install what is missing: Java, a compiler, .venv with pinned packages, Horovod (built once)
 	@PYTHON="$(PYTHON)" scripts/setup.sh
@@ -29,6 +29,9 @@ demo: setup  ## the whole pipeline on generated data, with a results table, in r
 
 bench: setup  ## time the stages beside other implementations, at the size of Women; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks
+
+bench-large: setup  ## the same with 100,000 users and 300,000 products: hours
+	$(BIN)/python -m benchmarks --size large --rounds 1
 
 package: setup  ## dist/: the wheel, vasg.zip for --py-files, and a tar of jobs/ and spark_conf/
 	rm -rf build dist

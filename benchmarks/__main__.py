@@ -2,10 +2,13 @@
 
 import argparse
 
-from benchmarks import measure, scoring, skipgram, vbpr, walks
+from benchmarks import features, ingest, measure, petastorm, pipeline, scoring, skipgram, vbpr, walks
 from benchmarks.data import SIZES, shop
 
-STAGES = {"walks": walks.run, "skipgram": skipgram.run, "scoring": scoring.run, "vbpr": vbpr.run}
+STAGES = {
+    module.__name__.rpartition(".")[2]: module.run
+    for module in (ingest, features, walks, petastorm, skipgram, scoring, vbpr, pipeline)
+}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The generated shop that all stages are timed on, as arrays and as the files that peers read."""
+"""The generated shop that all stages are timed on, as arrays, as raw files and as the files that peers read."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.measure import HERE
-from vasg.demo import planted
+from vasg.demo import amazon_files, planted
 from vasg.files import write_atomically
 from vasg.tables import Warehouse
 
-_DIM = 4096  # of a feature
+DIM = 4096  # of a feature
 SIZES = {"small": (2_000, 3_000, 40_000), "women": (14_110, 116_971, 307_863), "large": (100_000, 300_000, 3_000_000)}
 
 
@@ -60,14 +61,43 @@ class Shop:
             write_atomically(path, partial(_save_features, styles))
         return path
 
+    @property
+    def raw(self) -> Path:
+        """The folder with the shop in Amazon's raw formats: reviews, metadata, feature file, configuration."""
+        folder = self.directory / "raw"
+        if not (folder / amazon_files.CONFIG).exists():
+            amazon_files.write(folder, 0, *SIZES[self.name], DIM)
+        return folder
+
+    @property
+    def pictures(self) -> Path:
+        """A folder of JPEG files of 400 x 500 pixels, a fiftieth as many as products and at least 500."""
+        folder = self.directory / "pictures"
+        for number in range(max(500, self.products // 50)):
+            path = folder / f"P{number:06d}.jpg"
+            if not path.exists():
+                folder.mkdir(exist_ok=True)
+                write_atomically(path, partial(_save_picture, number))
+        return folder
+
 
 def _save_features(styles: NDArray[np.float32], path: Path) -> None:
-    rows = np.lib.format.open_memmap(path, "w+", np.float16, (len(styles), _DIM))
+    rows = np.lib.format.open_memmap(path, "w+", np.float16, (len(styles), DIM))
     begin = 0
-    for block in planted.features(0, styles, _DIM):
+    for block in planted.features(0, styles, DIM):
         rows[begin : begin + len(block)] = block
         begin += len(block)
     rows.flush()
+
+
+def _save_picture(number: int, path: Path) -> None:
+    """Soft blotches with a little noise: about as many bytes as a photograph of a product."""
+    generator = np.random.default_rng(number)
+    blotches = Image.fromarray(generator.integers(0, 256, (10, 8, 3), np.uint8)).resize(
+        (400, 500), Image.Resampling.BICUBIC
+    )
+    noisy = np.asarray(blotches) + generator.normal(0, 6, (500, 400, 1))
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, "JPEG", quality=85)
 
 
 def shop(size: str) -> Shop:

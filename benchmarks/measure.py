@@ -6,12 +6,14 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from vasg import installation
+from vasg.runner import HOME, environment
 
 HERE = Path(__file__).parent
 # Environments of peers, and what is in them: they want other versions of numpy than each other, and than Petastorm.
@@ -76,6 +78,22 @@ def report(command: Sequence[object]) -> dict[str, float]:
         raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
     found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
+
+
+def job(stage: str, config: Path, root: Path, *settings: str) -> float:
+    """Seconds of a stage from spark-submit to its exit. Raises RuntimeError with what it printed when it fails."""
+    command = [
+        str(HOME / ".venv/bin/spark-submit"), "--properties-file", str(HOME / "spark_conf/local.conf"),
+        str(HOME / f"jobs/{stage}.py"), "--config", str(config), "--root", str(root),
+    ]  # fmt: skip
+    for setting in settings:
+        command += ["--set", setting]
+    started = time.perf_counter()
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"{stage} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return seconds
 
 
 def install_peers() -> None:

@@ -23,7 +23,7 @@ from vasg.training.workers import Workers, launch
 from vasg.walks import kernel, layout
 
 _WALKS = 200_000  # of the shop's walks: enough for a rate
-_LANES, _RADIUS = 4, 3
+_LANES, RADIUS = 4, 3
 
 
 def run(shop: Shop, rounds: int) -> list[measure.Result]:
@@ -36,16 +36,16 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
             lambda: measure.peer("skipgram_gensim.py", Path(folder, "walks.npy")),
             rounds,
         )
-    pairs = len(walks) * 2 * sum(LENGTH - offset for offset in range(1, _RADIUS + 1)) / 1e6
+    pairs = len(walks) * 2 * sum(LENGTH - offset for offset in range(1, RADIUS + 1)) / 1e6
     floor = "floor: 0.5 MFLOP a walk position and its negatives, 20 us a walk on one core"
     return [measure.compare("skip-gram", shop.name, "gensim, 2 workers", "M pairs/s", pairs, *seconds, floor)]
 
 
-def sample(shop: Shop) -> Any:
-    """[_WALKS, LENGTH] of the shop's walks, in random order."""
+def sample(shop: Shop, most: int = _WALKS) -> Any:
+    """[<= ``most``, LENGTH] of the shop's walks, in random order."""
     every = np.random.default_rng(0).permutation((shop.users + shop.products) * PER_NODE)
-    walks = np.empty((min(_WALKS, len(every)), LENGTH), np.int32)
-    kernel.walk(*shop.graph(), None, None, every[:_WALKS], PER_NODE, stream_key(0, "walk_step"), walks)
+    walks = np.empty((min(most, len(every)), LENGTH), np.int32)
+    kernel.walk(*shop.graph(), None, None, every[:most], PER_NODE, stream_key(0, "walk_step"), walks)
     return walks
 
 

@@ -11,6 +11,7 @@ from vasg.walks import graph, layout, partitioned, replicated
 
 def body(job: Job) -> None:
     """Count degrees, choose the strategy by the size of the graph, walk, publish."""
+    job.start_spark()
     config, settings, publication = job.config, job.config.walks, job.publication
     weighted = settings.transition == "rating"
     pairs = partial(job.warehouse.batches, "interactions", ["user", "product", "rating", "split"])

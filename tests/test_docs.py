@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("spark_conf/*"), *ROOT.glob("examples/*")])
 EXAMPLES = sorted(ROOT.glob("examples/*.toml"))
 CONFS = sorted(ROOT.glob("spark_conf/*.conf"))
-TARGETS = {"help", "setup", "lint", "test", "test-fault", "demo", "bench", "package", "sbom", "clean"}
+TARGETS = {
+    "help", "setup", "lint", "test", "test-fault", "demo", "bench", "bench-large", "package", "sbom", "clean",
+}  # fmt: skip
 
 
 def mentions(pattern: str) -> set[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from vasg.errors import DataError
 from vasg.job import _known
-from vasg.parts import write_parts
+from vasg.parts import Target, write_numbered, write_parts
 from vasg.tables import Warehouse, sha256
 
 SCHEMA = pa.schema([("id", pa.int64()), ("double", pa.int32())])
@@ -92,3 +92,28 @@ def test_an_expected_failure_inside_a_task_keeps_its_kind_and_message(spark: Spa
     known = _known(caught.value)
     assert isinstance(known, DataError)
     assert str(known) == "line 7 of ratings.csv: not a number; mend it"
+
+
+def test_numbered_tasks_write_each_table_that_they_name(spark: SparkSession, tmp_path: Path) -> None:
+    def task(number: int) -> Iterable[tuple[str, pa.Table]]:
+        for key in ("even", "every") if number % 2 == 0 else ("every",):
+            yield key, pa.table({"id": [number], "double": [2 * number]})
+
+    targets = {"even": Target(tmp_path, SCHEMA, "kind=even"), "every": Target(tmp_path, SCHEMA)}
+    parts = write_numbered(spark, 5, task, targets)
+    for key, numbers in (("even", [0, 2, 4]), ("every", list(range(5)))):
+        tables = [pq.read_table(tmp_path / part.path, partitioning=None) for part in parts[key]]
+        assert [table.to_pylist() for table in tables] == [[{"id": n, "double": 2 * n}] for n in numbers]
+        assert [part.sha256 for part in parts[key]] == [sha256(tmp_path / part.path) for part in parts[key]]
+    assert write_numbered(spark, 0, task, targets) == {"even": [], "every": []}
+
+
+def test_an_expected_failure_inside_a_numbered_task_keeps_its_kind_and_message(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    def refuses(number: int) -> Iterable[tuple[str, pa.Table]]:
+        raise DataError(f"block {number}: not a number; mend it")
+
+    with pytest.raises(Exception, match="block 0") as caught:
+        write_numbered(spark, 1, refuses, {"": Target(tmp_path, SCHEMA)})
+    assert str(_known(caught.value)) == "block 0: not a number; mend it"

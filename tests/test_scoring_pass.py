@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -14,13 +16,13 @@ from sklearn.metrics import roc_auc_score
 
 from vasg.randomness import hash64
 from vasg.replicated import replicate
-from vasg.scoring import kernel, models, tasks
+from vasg.scoring import bits, kernel, models, tasks
 from vasg.scoring.blocks import Arrays, Best, Ranks, Settings, score_block
 from vasg.scoring.metrics import auc
 from vasg.scoring.recommendations import cold_places, merge
 
 
-def run(shop: Shop, tile: int = 8, tile_rows: int = 4, block: int = 5, best: tuple[int, int] = (0, 0), seed: int = 3):
+def run(shop: Shop, tile: int = 64, tile_rows: int = 4, block: int = 5, best: tuple[int, int] = (0, 0), seed: int = 3):
     """Every block of the pass, in this process: the ranks, and the merged parts of the lists."""
     bought, size = shop.purchases, shop.purchases.users
     columns = models.catalogue(lambda p: shop.vectors[size:][p], shop.has_vector[size:], bought.warm, seed, tile)
@@ -80,13 +82,13 @@ def expected_list(shop: Shop, user: int, top_k: int, cold: int, seed: int = 3) -
 
 
 shops = st.builds(
-    shop, seed=st.integers(0, 2**20), users=st.integers(1, 13), warm=st.integers(1, 30), cold=st.integers(0, 20),
+    shop, seed=st.integers(0, 2**20), users=st.integers(1, 13), warm=st.integers(1, 200), cold=st.integers(0, 150),
     dim=st.integers(1, 3), most=st.integers(0, 60), high=st.integers(-2, 2),
 )  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None)
-@given(shops, st.sampled_from([1, 3, 8, 64]), st.sampled_from([1, 2, 16]), st.sampled_from([1, 4, 100]))
+@given(shops, st.sampled_from([64, 128]), st.sampled_from([1, 2, 16]), st.sampled_from([1, 4, 100]))
 def test_counts_are_those_of_the_full_matrix(shop: Shop, tile: int, tile_rows: int, block: int) -> None:
     found = all_pairs(run(shop, tile, tile_rows, block))
     bought, scores = shop.purchases, score_matrix(shop)
@@ -103,7 +105,7 @@ def test_counts_are_those_of_the_full_matrix(shop: Shop, tile: int, tile_rows: i
     shops,
     st.integers(1, 12),
     st.sampled_from([0.0, 0.01, 0.5, 1.0]),
-    st.sampled_from([2, 8, 64]),
+    st.sampled_from([64, 128]),
     st.sampled_from([1, 4, 100]),
 )
 def test_lists_are_those_of_the_full_matrix(shop: Shop, top_k: int, share: float, tile: int, block: int) -> None:
@@ -162,15 +164,41 @@ def test_copies_of_a_product_tie_exactly_with_real_numbers() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from([-3.5, -1.0, -0.0, 0.0, 1e-40, 2.0, 2.5e8, -np.inf]), min_size=2, max_size=50), st.data()
-)
+    st.lists(st.sampled_from([-3.5, -1.0, -0.0, 0.0, 1e-40, 2.0, 2.5e8]) | st.floats(-9, 9, width=32), min_size=2, max_size=150),
+    st.data(),
+)  # fmt: skip
 def test_keep_best_keeps_the_first_of_equals(numbers: list[float], data: st.DataObject) -> None:
-    k = data.draw(st.integers(1, len(numbers) - 1))
-    values, columns = np.array(numbers, np.float32), np.arange(len(numbers), dtype=np.int32)
-    expected = np.sort(np.argsort(-values, kind="stable")[:k])
-    kth = np.sort(values)[-k]
-    assert kernel.keep_best(values, columns, k) == kth
-    assert columns[:k].tolist() == expected.tolist()
+    """In one row of three; the bar is any that the k best reach."""
+    k = data.draw(st.integers(1, min(len(numbers) - 1, 60)))
+    values = np.full((3, 192), -np.inf, np.float32)
+    values[1, : len(numbers)] = numbers
+    columns = np.tile(np.arange(192, dtype=np.int32), (3, 1))
+    expected = np.sort(np.argsort(-values[1], kind="stable")[:k])
+    kth = np.sort(values[1])[-k]
+    bar = data.draw(st.sampled_from([-np.inf, kth, min(numbers)]))
+    assert kernel.keep_best(values, columns, 1, k, bar) == kth
+    assert columns[1, :k].tolist() == expected.tolist()
+    assert values[1].tolist() == np.array(numbers, np.float32)[expected].tolist() + [-np.inf] * (192 - k)
+    assert (values[::2] == -np.inf).all()
+
+
+@numba.njit
+def compare(array: Any, at: int, bar: Any) -> Any:
+    return bits.above(array, at, bar), bits.reaching(array, at, bar)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 1.5, np.inf]), min_size=64, max_size=64),
+    st.integers(0, 3),
+    st.sampled_from([-np.inf, 0.0, 1.5]),
+)
+def test_bits_are_the_comparisons(numbers: list[float], before: int, bar: float) -> None:
+    scores = np.zeros((2, 64), np.float32)
+    scores.flat[before : before + 64] = numbers
+    above, reaching = compare(scores, before, np.float32(bar))
+    assert [above >> i & 1 for i in range(64)] == [number > bar for number in numbers]
+    assert [reaching >> i & 1 for i in range(64)] == [number >= bar for number in numbers]
 
 
 def test_ties_are_not_broken_by_id() -> None:

@@ -10,8 +10,8 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -46,16 +46,25 @@ class Job:
         self.stage, self.config, self.warehouse = stage, config, warehouse
         self.publication, self.run_id = publication, run_id
         self.counts: dict[str, int | float | str] = {}
-        self._session_started = False
+        self._session: Future[SparkSession] | None = None
+        self._session_is_own = False
 
-    @cached_property
+    def start_spark(self) -> Future[SparkSession]:
+        """Start the Spark session in the background: seconds in which a job can do what needs no Spark."""
+        if self._session is None:
+            self._session_is_own = SparkSession.getActiveSession() is None  # a caller's is not ours to stop
+            builder = SparkSession.builder.appName(f"vasg {self.stage.name}")
+            for key, value in SESSION.items():
+                builder = builder.config(key, value)
+            pool = ThreadPoolExecutor(1)
+            self._session = pool.submit(builder.getOrCreate)
+            pool.shutdown(wait=False)
+        return self._session
+
+    @property
     def spark(self) -> SparkSession:
         """The Spark session, started when first asked for."""
-        builder = SparkSession.builder.appName(f"vasg {self.stage.name}")
-        for key, value in SESSION.items():
-            builder = builder.config(key, value)
-        self._session_started = SparkSession.getActiveSession() is None  # a caller's own session is not ours to stop
-        return builder.getOrCreate()
+        return self.start_spark().result()
 
     def read(self, table: str) -> DataFrame:
         """A table this stage declares as its input."""
@@ -68,8 +77,8 @@ class Job:
 
     def stop(self) -> None:
         """Stop the Spark session if there is one."""
-        if self._session_started:
-            self.spark.stop()
+        if self._session_is_own and self._session is not None and self._session.exception() is None:
+            self._session.result().stop()
 
 
 def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = None) -> int:

@@ -6,19 +6,20 @@ that did not win are left out of the manifest and removed (``Publication.add``).
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark import TaskContext
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from vasg.publication import Part, describe
 
 Transform = Callable[[Iterator[pa.RecordBatch]], Iterable[pa.Table]]
 NamedTransform = Callable[[Iterator[pa.RecordBatch]], Iterable[tuple[str, pa.Table]]]
+NumberedTransform = Callable[[int], Iterable[tuple[str, pa.Table]]]
 
 _MANIFEST_ROW = pa.schema(
     [
@@ -57,27 +58,54 @@ def write_parts(
 
 def write_tables(frame: DataFrame, transform: NamedTransform, targets: Mapping[str, Target]) -> dict[str, list[Part]]:
     """Like ``write_parts`` for several tables in one pass: ``transform`` yields (key of ``targets``, table)."""
-    for target in targets.values():
-        (target.directory / target.subdirectory).mkdir(parents=True, exist_ok=True)
+    _make_directories(targets)
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        context = TaskContext.get()
-        name = f"part-{context.partitionId() if context else 0:05d}-{uuid.uuid4().hex[:8]}.parquet"
-        files = {key: _File(target, name) for key, target in targets.items()}
-        try:
-            for key, table in transform(iter(batches)):
-                files[key].write(table)
-        finally:
-            for file in files.values():
-                file.close()
-        parts = [(key, part) for key, file in files.items() if (part := file.part())]
+        parts = _write(transform(iter(batches)), targets)
         yield pa.RecordBatch.from_pylist([{"target": key, **asdict(part)} for key, part in parts], schema=_MANIFEST_ROW)
 
     rows = frame.mapInArrow(write, "target string, path string, bytes long, rows long, sha256 string").collect()
-    found = sorted(
-        ((row.target, Part(row.path, row.bytes, row.rows, row.sha256)) for row in rows), key=lambda r: r[1].path
-    )
-    return {key: [part for target, part in found if target == key] for key in targets}
+    return _by_target([(row.target, Part(row.path, row.bytes, row.rows, row.sha256)) for row in rows], targets)
+
+
+def write_numbered(
+    spark: SparkSession, count: int, transform: NumberedTransform, targets: Mapping[str, Target]
+) -> dict[str, list[Part]]:
+    """Like ``write_tables`` with one task for each number below ``count``, which is all that its ``transform`` is given.
+
+    Such tasks read no table, so nothing has to be planned: the first plan of a session takes Spark seconds.
+    """
+    _make_directories(targets)
+
+    def write(numbers: Iterable[int]) -> Iterator[tuple[str, Part]]:
+        return iter(_write((named for number in numbers for named in transform(number)), targets))
+
+    found = spark.sparkContext.parallelize(range(count), max(1, count)).mapPartitions(write).collect()
+    return _by_target(found, targets)
+
+
+def _make_directories(targets: Mapping[str, Target]) -> None:
+    for target in targets.values():
+        (target.directory / target.subdirectory).mkdir(parents=True, exist_ok=True)
+
+
+def _write(tables: Iterable[tuple[str, pa.Table]], targets: Mapping[str, Target]) -> list[tuple[str, Part]]:
+    """Write what a task yields; its files, with the keys of their targets."""
+    context = TaskContext.get()
+    name = f"part-{context.partitionId() if context else 0:05d}-{uuid.uuid4().hex[:8]}.parquet"
+    files = {key: _File(target, name) for key, target in targets.items()}
+    try:
+        for key, table in tables:
+            files[key].write(table)
+    finally:
+        for file in files.values():
+            file.close()
+    return [(key, part) for key, file in files.items() if (part := file.part())]
+
+
+def _by_target(found: Sequence[tuple[str, Part]], targets: Mapping[str, Target]) -> dict[str, list[Part]]:
+    ordered = sorted(found, key=lambda one: one[1].path)
+    return {key: [part for target, part in ordered if target == key] for key in targets}
 
 
 class _File:

@@ -45,7 +45,7 @@ class Settings:
     warm_tiles: int
     best: tuple[int, int] = (0, 0)
     by_neighbours: bool = False  # item_knn
-    tile: int = TILE
+    tile: int = TILE  # a multiple of bits.WIDTH
     rows: int = USERS
 
 
@@ -139,7 +139,7 @@ def _score_tiles(
     rows, pairs = block.rows, np.arange(0, block.rows + 1, settings.rows)
     pairs = np.searchsorted(block.test_row, pairs)  # where the test pairs of each tile begin
     limit, filled = np.full(rows, -np.inf, np.float32), np.zeros(rows, np.int64)
-    values = np.empty((rows, 2 * (k + kernel.STRIDE) if k else 0), np.float32)
+    values = np.full((rows, kernel.capacity(k)), -np.inf, np.float32)
     columns = np.zeros(values.shape, np.int32)
     scores = np.empty((settings.rows, settings.tile), np.float32)
     for first in (number * settings.tile for number in tiles):
@@ -149,11 +149,12 @@ def _score_tiles(
         for number, row in enumerate(range(0, rows, settings.rows)):
             users, mine = slice(row, row + settings.rows), slice(pairs[number], pairs[number + 1])
             block.scorer.fill(users, prepared, scores)
+            scores[:, width:] = -np.inf
             kernel.mask(scores, first, block.known, block.cursor[users], block.last[users])
-            kernel.count(scores, width, block.test_row[mine] - row, block.own[mine], above[mine], tied[mine])
+            kernel.count(scores, block.test_row[mine] - row, block.own[mine], above[mine], tied[mine])
             if k:
-                kernel.select(scores, width, first, k, limit[users], filled[users], values[users], columns[users])
-    kernel.finish(k, filled, values, columns)
+                kernel.select(scores, first, k, limit[users], filled[users], values[users], columns[users])
+    kernel.finish(k, filled, limit, values, columns)
     return values[:, :k], columns[:, :k]
 
 

@@ -1,6 +1,6 @@
 """The pass as a Spark job: one task a block of users, vectors memory-mapped, results written by the tasks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from vasg import schemas
 from vasg.files import write_atomically
-from vasg.parts import write_parts
+from vasg.parts import Target, write_numbered
 from vasg.publication import Part
 from vasg.replicated import Replicated, replicate
 from vasg.scoring import recommendations
@@ -79,29 +79,27 @@ def run(
     wanted = (lists.top_k, lists.seed, lists.run_id) if lists else None  # all that the tasks need of it
     with replicate(spark, arrays) as own:
 
-        def transform(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+        def score(block: int) -> Iterator[tuple[str, pa.Table]]:
             opened = shared.open() | own.open()
             inputs = Arrays(**{field.name: opened[field.name] for field in fields(Arrays)})
-            for block in (number for batch in batches for number in batch.column(0).to_pylist()):
-                end = min(users, (block + 1) * size)
-                with threadpool_limits(1, "blas"):
-                    ranks, best = score_block(inputs, settings, block * size, end)
-                if len(ranks.user):
-                    rows = rank_table(name, ranks, settings.warm, len(inputs.known_starts) - 1)
-                    _write(rows, pair_ranks / f"part-{name}-{block:05d}.parquet")
-                if wanted:
-                    top_k, seed, run_id = wanted
-                    scores, products, length = recommendations.merge(best, top_k, seed)
-                    length = np.where(opened["covered"][block * size : end], length, 0)
-                    yield recommendations.table(
-                        _unpacked("user_ids", opened), _unpacked("product_ids", opened),
-                        np.asarray(inputs.user[block * size : end]), settings.warm, run_id, (scores, products, length),
-                    )  # fmt: skip
+            begin, end = block * size, min(users, (block + 1) * size)
+            with threadpool_limits(1, "blas"):
+                ranks, best = score_block(inputs, settings, begin, end)
+            if len(ranks.user):
+                rows = rank_table(name, ranks, settings.warm, len(inputs.known_starts) - 1)
+                _write(rows, pair_ranks / f"part-{name}-{block:05d}.parquet")
+            if wanted:
+                top_k, seed, run_id = wanted
+                scores, products, length = recommendations.merge(best, top_k, seed)
+                length = np.where(opened["covered"][begin:end], length, 0)
+                yield "", recommendations.table(
+                    _unpacked("user_ids", opened), _unpacked("product_ids", opened),
+                    np.asarray(inputs.user[begin:end]), settings.warm, run_id, (scores, products, length),
+                )  # fmt: skip
 
-        frame = spark.range(0, blocks, 1, max(1, blocks))
         schema = schemas.TABLES["recommendations"].arrow()
-        directory = lists.directory if lists else pair_ranks
-        return write_parts(frame, transform, directory, schema, f"run_date={lists.run_date}" if lists else "")
+        directory, folder = (lists.directory, f"run_date={lists.run_date}") if lists else (pair_ranks, "")
+        return write_numbered(spark, blocks, score, {"": Target(directory, schema, folder)})[""]
 
 
 def rank_table(model: str, ranks: Ranks, warm: int, users: int) -> pa.Table:

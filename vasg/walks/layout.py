@@ -6,8 +6,10 @@ group of ``lanes`` files, one a lane. A training worker reads whole lanes, so al
 groups, and step by step they see what one worker would see.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, gcd
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.errors import DataError
+from vasg.parts import Target
 from vasg.randomness import hash64
 from vasg.walks.graph import node_type
 
@@ -105,6 +108,16 @@ def walk_ids(numbers: NDArray[np.int64], starts: NDArray[Any], walks_per_node: i
     node, repetition = np.divmod(numbers, walks_per_node)
     ids: NDArray[np.int64] = starts[node].astype(np.int64) * walks_per_node + repetition
     return ids
+
+
+def targets(layouts: Mapping[str, Layout], directory: Path, id_type: np.dtype[Any]) -> dict[str, Target]:
+    """Where the files of each start type go; ``id_type`` is int32 or int64."""
+    return {kind: Target(directory, schema(id_type), f"start_type={kind}") for kind in layouts}
+
+
+def files(layouts: Mapping[str, Layout]) -> list[tuple[str, int]]:
+    """All files, as (start type, file): one task each."""
+    return [(kind, file) for kind, plan in layouts.items() for file in range(plan.files)]
 
 
 def schema(id_type: np.dtype[Any]) -> pa.Schema:

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
 from vasg.config import Config
-from vasg.parts import write_parts
+from vasg.parts import write_numbered
 from vasg.publication import Part
 from vasg.randomness import hash64, integers
 from vasg.replicated import Replicated, replicate
@@ -42,7 +42,7 @@ def write_walks(
     ``degrees`` [V]. The same walks in the same files as those of the replicated strategy.
     """
     spark, id_type, walks = interactions.sparkSession, node_type(len(degrees)), config.walks
-    weighted, parts, scratch = walks.transition == "rating", [], directory / "_steps"
+    weighted, scratch = walks.transition == "rating", directory / "_steps"
     edges = edges_by_slot(interactions, weighted).persist(StorageLevel.DISK_ONLY)
     try:
         with replicate(spark, {"degrees": degrees} | {f"starts_{kind}": n for kind, n in starts.items()}) as handle:
@@ -50,14 +50,15 @@ def write_walks(
             state = _advance(reduce(DataFrame.union, states), edges, weighted, walks.walk_length, config.seed, scratch)
             files = state.repartition("start_type", "file").write.partitionBy("start_type", "file")
             files.parquet(str(scratch / "files"))
-        for kind, plan in layouts.items():
-            tasks = spark.range(0, plan.files, 1, plan.files)
-            transform = _sort_files(scratch / "files" / f"start_type={kind}", plan, id_type)
-            parts += write_parts(tasks, transform, directory, layout.schema(id_type), f"start_type={kind}")
+        sort_file, targets = (
+            _sort_files(scratch / "files", layouts, id_type),
+            layout.targets(layouts, directory, id_type),
+        )
+        parts = write_numbered(spark, len(layout.files(layouts)), sort_file, targets)
     finally:
         edges.unpersist()
         shutil.rmtree(scratch, ignore_errors=True)
-    return parts
+    return [part for kind in layouts for part in parts[kind]]
 
 
 def edges_by_slot(interactions: DataFrame, weighted: bool) -> DataFrame:
@@ -188,20 +189,22 @@ def _choose(seed: int, step: int) -> Callable[[Column, Column], Column]:
 
 
 def _sort_files(
-    source: Path, plan: Layout, id_type: np.dtype[Any]
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Table]]:
-    """The function of one task: the row groups of the files whose numbers come in, from unordered walks."""
+    source: Path, layouts: Mapping[str, Layout], id_type: np.dtype[Any]
+) -> Callable[[int], Iterator[tuple[str, pa.Table]]]:
+    """The function of one task: the row groups of the file with that number, from unordered walks."""
+    files = layout.files(layouts)
 
-    def transform(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-        for file in (int(file) for batch in batches for file in batch.column(0).to_numpy()):
-            rows = pq.read_table(source / f"file={file}", partitioning=None).sort_by("position").combine_chunks()
-            walks = rows.column("walk").combine_chunks().flatten().to_numpy()
-            walks = walks.reshape(rows.num_rows, -1).astype(id_type)  # [walks of the file, walk_length]
-            ids, first = rows.column("walk_id").to_numpy(), 0
-            for begin, end in plan.row_groups(file):
-                last = first + end - begin
-                yield layout.table(ids[first:last], walks[first:last])
-                first = last
-            assert first == rows.num_rows, f"file {file} has {rows.num_rows} walks instead of {first}"
+    def sort_file(number: int) -> Iterator[tuple[str, pa.Table]]:
+        kind, file = files[number]
+        rows = pq.read_table(source / f"start_type={kind}" / f"file={file}", partitioning=None)
+        rows = rows.sort_by("position").combine_chunks()
+        walks = rows.column("walk").combine_chunks().flatten().to_numpy()
+        walks = walks.reshape(rows.num_rows, -1).astype(id_type)  # [walks of the file, walk_length]
+        ids, first = rows.column("walk_id").to_numpy(), 0
+        for begin, end in layouts[kind].row_groups(file):
+            last = first + end - begin
+            yield kind, layout.table(ids[first:last], walks[first:last])
+            first = last
+        assert first == rows.num_rows, f"file {file} has {rows.num_rows} walks instead of {first}"
 
-    return transform
+    return sort_file

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from vasg.config import Config
-from vasg.parts import write_parts
+from vasg.parts import write_numbered
 from vasg.publication import Part
 from vasg.randomness import stream_key
 from vasg.replicated import Replicated, replicate
@@ -24,33 +24,28 @@ def write_walks(
     config: Config, directory: Path,
 ) -> list[Part]:  # fmt: skip
     """Walk from ``starts`` (start nodes by start type) and write the files of ``layouts`` under ``directory``."""
-    parts = []
     with replicate(spark, graph.arrays() | {f"starts_{kind}": nodes for kind, nodes in starts.items()}) as handle:
-        for kind, plan in layouts.items():
-            tasks = spark.range(0, plan.files, 1, plan.files)  # the id of a row is the number of its partition and file
-            transform = _walk_files(
-                handle, kind, plan, config.walks.walk_length, config.walks.walks_per_node, config.seed
-            )
-            schema = layout.schema(graph.indices.dtype)
-            parts += write_parts(tasks, transform, directory, schema, f"start_type={kind}")
-    return parts
+        walk_file = _walk_files(handle, layouts, config.walks.walk_length, config.walks.walks_per_node, config.seed)
+        targets = layout.targets(layouts, directory, graph.indices.dtype)
+        parts = write_numbered(spark, len(layout.files(layouts)), walk_file, targets)
+    return [part for kind in layouts for part in parts[kind]]
 
 
 def _walk_files(
-    handle: Replicated, kind: str, plan: Layout, walk_length: int, walks_per_node: int, seed: int
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.Table]]:
-    """The function of one task: the row groups of the files whose numbers come in."""
+    handle: Replicated, layouts: Mapping[str, Layout], walk_length: int, walks_per_node: int, seed: int
+) -> Callable[[int], Iterator[tuple[str, pa.Table]]]:
+    """The function of one task: the row groups of the file with that number."""
+    files = layout.files(layouts)
 
-    def transform(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-        arrays, stream = handle.open(), stream_key(seed, "walk_step")
-        indptr, indices = arrays["indptr"], arrays["indices"]
-        for file in (int(file) for batch in batches for file in batch.column(0).to_numpy()):
-            for begin, end in plan.row_groups(file):
-                ids = layout.walk_ids(plan.walk_numbers(begin, end), arrays[f"starts_{kind}"], walks_per_node)
-                walks = np.empty((end - begin, walk_length), indices.dtype)
-                kernel.walk(
-                    indptr, indices, arrays.get("threshold"), arrays.get("alias"), ids, walks_per_node, stream, walks
-                )
-                yield layout.table(ids, walks)
+    def walk_file(number: int) -> Iterator[tuple[str, pa.Table]]:
+        (kind, file), arrays, stream = files[number], handle.open(), stream_key(seed, "walk_step")
+        indptr, indices, plan = arrays["indptr"], arrays["indices"], layouts[kind]
+        for begin, end in plan.row_groups(file):
+            ids = layout.walk_ids(plan.walk_numbers(begin, end), arrays[f"starts_{kind}"], walks_per_node)
+            walks = np.empty((end - begin, walk_length), indices.dtype)
+            kernel.walk(
+                indptr, indices, arrays.get("threshold"), arrays.get("alias"), ids, walks_per_node, stream, walks
+            )
+            yield kind, layout.table(ids, walks)
 
-    return transform
+    return walk_file

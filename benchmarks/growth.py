@@ -1,0 +1,194 @@
+"""What an edge, a step of a walk, a pair and a score cost as the shop grows tenfold and tenfold again.
+
+``python -m benchmarks.growth [--largest NODES] [QUANTITY ...]`` writes growth.json and draws growth.png. Everything runs
+on one core. Each size is a process of its own, so that its peak of memory is its own.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from benchmarks import measure, scoring, skipgram
+from benchmarks.data import Shop
+from benchmarks.walks import LENGTH, PER_NODE
+from vasg.analysis.drawing import BLUE, GREY
+from vasg.randomness import stream_key
+from vasg.scoring.blocks import score_block
+from vasg.training.features import Features
+from vasg.training.model import Vasg
+from vasg.training.walk_reader import batches
+from vasg.training.workers import Workers
+from vasg.walks import graph, kernel
+
+_EDGES_A_NODE = 10
+_PRODUCTS = 0.2  # of all nodes
+_WALKS, _TRAINED = 200_000, 50_000  # walks of the inner loop, and of the training
+_BATCH = 1_000_000  # edges
+_SCORED_USERS = 1024
+
+
+def grown(nodes: int, directory: Path = Path()) -> Shop:
+    """A shop with ten random edges a node; the density of purchases falls with the root of a product's rank."""
+    products, generator = int(nodes * _PRODUCTS), np.random.default_rng(0)
+    edges, users = nodes * _EDGES_A_NODE, nodes - products
+    user = np.arange(edges, dtype=np.int64) * users // edges
+    product = (generator.random(edges, np.float32) ** 2 * np.float32(products)).astype(np.int64)
+    np.minimum(product, products - 1, out=product)
+    product[-1] = products - 1  # so that the shop knows how many there are
+    return Shop("grown", user, product, directory)
+
+
+def edges_and_steps(nodes: int) -> dict[str, tuple[float, float]]:
+    """(seconds, units) of making the graph from batches of edges, and of walking on it in the inner loop."""
+    shop = grown(nodes)
+    train = pa.array(["train"]).take(pa.array(np.zeros(_BATCH, np.int64)))
+    ones = np.ones(_BATCH, np.float32)
+
+    def table() -> Iterator[pa.RecordBatch]:
+        for begin in range(0, len(shop.user), _BATCH):
+            user, product = shop.user[begin : begin + _BATCH], shop.product[begin : begin + _BATCH] + shop.users
+            columns = [user, product, ones[: len(user)], train[: len(user)]]
+            yield pa.record_batch(columns, ["user", "product", "rating", "split"])
+
+    def built() -> tuple[NDArray[np.uint32], graph.Graph]:
+        degrees = graph.count_degrees(table, shop.users, nodes, weighted=False)
+        return degrees, graph.build(table, degrees, shop.users, weighted=False)
+
+    _compile()
+    (degrees, network), seconds = _timed(built)
+    starts = np.random.default_rng(1).choice(np.flatnonzero(degrees), _WALKS)
+    out = np.empty((16_384, LENGTH), np.int32)
+
+    def walk() -> None:
+        for begin in range(0, _WALKS, len(out)):
+            ids = starts[begin : begin + len(out)] * PER_NODE
+            kernel.walk(
+                network.indptr, network.indices, None, None, ids, PER_NODE, stream_key(0, "walk_step"), out[: len(ids)]
+            )
+
+    walk()
+    return {"edge": (seconds, len(shop.user)), "step": (_timed(walk)[1], _WALKS * (LENGTH - 1))}
+
+
+def _compile() -> None:
+    """Load the compiled functions, by the smallest graph there is."""
+    one = pa.record_batch([[0], [1], pa.array([1.0], pa.float32()), ["train"]], ["user", "product", "rating", "split"])
+    degrees = graph.count_degrees(lambda: iter([one]), 1, 2, weighted=False)
+    graph.build(lambda: iter([one]), degrees, 1, weighted=False)
+
+
+def pairs(nodes: int) -> dict[str, tuple[float, float]]:
+    """(seconds, pairs) of Skip-Gram's steps, one worker, checkpoints left out."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
+        shop = grown(nodes, Path(folder))
+        walks = skipgram.sample(shop, _TRAINED)
+        plan, device = skipgram.plan(shop, walks, Path(folder)), torch.device("cpu")
+        features = Features(plan.features, plan.has_feature, plan.warm, device)
+        model = Vasg(plan, Workers(1), features, device, visual=False)
+        every = batches(plan.groups, 0, 1, 0, 0)
+        model.step(next(every), 0, 0.1)  # compiled
+
+        def train() -> int:
+            trained = 0
+            for step, batch in enumerate(every, 1):
+                model.step(batch, step, 0.1)
+                trained += len(batch.walks)
+            return trained
+
+        trained, seconds = _timed(train)
+    return {"pair": (seconds, trained * 2 * sum(LENGTH - offset for offset in range(1, skipgram.RADIUS + 1)))}
+
+
+def scores(nodes: int) -> dict[str, tuple[float, float]]:
+    """(seconds, scores) of the pass over a thousand users and a product for each node."""
+    generator = np.random.default_rng(0)
+    user = np.repeat(np.arange(_SCORED_USERS), _EDGES_A_NODE)
+    shop = Shop("grown", user, generator.integers(0, nodes, len(user)), Path())
+    users, products = (generator.standard_normal((n, scoring.DIM), np.float32) for n in (_SCORED_USERS, shop.products))
+    prepared = scoring.prepare(shop, users, products)
+    with threadpool_limits(1, "blas"):
+        return {"score": (_timed(lambda: score_block(*prepared, 0, shop.users))[1], shop.users * shop.products)}
+
+
+QUANTITIES: dict[str, tuple[Callable[[int], dict[str, tuple[float, float]]], int]] = {
+    "walks": (edges_and_steps, 10_000_000),  # the largest number of nodes
+    "pairs": (pairs, 1_000_000),
+    "scores": (scores, 1_000_000),
+}
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """The result, and the seconds a core worked for it: others on the machine lengthen the clock's."""
+    started = time.process_time()
+    result = work()
+    return result, time.process_time() - started
+
+
+def main() -> None:
+    """Run the quantities asked for over three sizes, the largest last; with --one, one size, reported as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument("--largest", type=int, help="nodes of the largest size, where the default takes too long")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("quantities", nargs="*", metavar="QUANTITY", help=", ".join(QUANTITIES))
+    arguments = parser.parse_args()
+    if arguments.one:
+        ((work, _),) = (QUANTITIES[name] for name in arguments.quantities)
+        found = work(arguments.one)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({"peak": peak, "costs": {unit: [s / n * 1e9, s] for unit, (s, n) in found.items()}}))
+        return
+    for name in arguments.quantities or QUANTITIES:
+        largest = arguments.largest or QUANTITIES[name][1]
+        rows = [_row(name, nodes) for nodes in (largest // 100, largest // 10, largest)]
+        _save([row for group in rows for row in group])
+    draw(json.loads((measure.HERE / "growth.json").read_text(encoding="utf-8")), measure.HERE / "growth.png")
+
+
+def _row(name: str, nodes: int) -> list[dict[str, Any]]:
+    """Nanoseconds a unit, seconds in all and peak GiB, measured in a process of its own."""
+    report: Any = measure.report([sys.executable, "-m", "benchmarks.growth", "--one", nodes, name])
+    rows = []
+    for unit, (cost, seconds) in report["costs"].items():
+        measured = {"nanoseconds": cost, "seconds": seconds, "peak_gib": report["peak"]}
+        rows.append({"unit": unit, "nodes": nodes} | measured | {"machine": measure.machine()})
+        print(f"growth: {unit} at {nodes:,} nodes: {cost:.3g} ns, peak {report['peak']:.2f} GiB", flush=True)
+    return rows
+
+
+def _save(rows: list[dict[str, Any]]) -> None:
+    """Into growth.json, instead of what it had of these units."""
+    path = measure.HERE / "growth.json"
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    kept = [row for row in old if row["unit"] not in {new["unit"] for new in rows}]
+    path.write_text(json.dumps(kept + rows, indent=1) + "\n", encoding="utf-8")
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Cost of each unit over the number of nodes, relative to the smallest size."""
+    units = list(dict.fromkeys(row["unit"] for row in rows))
+    figure, every = plt.subplots(1, len(units), figsize=(3 * len(units), 3), layout="constrained")
+    for axes, unit in zip(np.atleast_1d(every), units, strict=True):
+        mine = sorted((row["nodes"], row["nanoseconds"]) for row in rows if row["unit"] == unit)
+        nodes, cost = map(np.array, zip(*mine, strict=True))
+        axes.plot(nodes, cost, "o-", color=BLUE)
+        axes.axhspan(0, 1.3 * cost[0], color=GREY, alpha=0.15, linewidth=0)
+        axes.set(xscale="log", ylim=(0, 1.2 * max(cost.max(), 1.3 * cost[0])), xlabel="nodes", ylabel=f"ns a {unit}")
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()
