@@ -4,6 +4,7 @@ A loop that appends what is above a bar cannot be vectorised by a compiler, and 
 With the answers as bits it skips 64 scores in one test and steps from one hit to the next.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -11,6 +12,8 @@ from numba import types
 from numba.extending import intrinsic
 
 WIDTH = 64
+
+_intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic  # a call leaves out the typing context
 
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INDICES = ir.VectorType(ir.IntType(32), WIDTH)
@@ -30,25 +33,25 @@ def _compare(operator: str, array: Any) -> tuple[Any, Any]:
     return types.uint64(array, types.intp, types.float32), generate
 
 
-@intrinsic
+@_intrinsic
 def above(typing: Any, array: Any, at: Any, bar: Any) -> Any:
     """Which of the WIDTH elements of a contiguous float32 array from flat position ``at`` on are greater than ``bar``."""
     return _compare(">", array)
 
 
-@intrinsic
+@_intrinsic
 def reaching(typing: Any, array: Any, at: Any, bar: Any) -> Any:
     """Like ``above``, greater or equal."""
     return _compare(">=", array)
 
 
-@intrinsic
+@_intrinsic
 def count(typing: Any, bits: Any) -> Any:
     """How many bits are set."""
     return types.int64(types.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
 
 
-@intrinsic
+@_intrinsic
 def lowest(typing: Any, bits: Any) -> Any:
     """The number of the lowest bit that is set; one must be."""
     return types.int64(types.uint64), lambda context, builder, signature, arguments: builder.cttz(
