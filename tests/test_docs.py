@@ -1,5 +1,6 @@
 """What the texts promise exists: commands, targets, tables, examples, settings."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -50,12 +51,21 @@ def test_every_job_that_is_mentioned_exists() -> None:
     assert all((ROOT / "jobs" / f"{name}.py").exists() for _, name in mentioned), mentioned
 
 
-def test_every_test_that_is_mentioned_exists() -> None:
+def test_every_row_of_the_fault_matrix_names_a_test_that_make_test_fault_runs() -> None:
     page, file = (ROOT / "docs" / "reliability.md").read_text(), ""
-    for name, test in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", page):
-        file = name or file
-        if file:
-            assert f"def {test}" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+    for number, _, tests, outcome in re.findall(
+        r"^\| ([\d ]*)\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE
+    ):
+        named = re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", tests)
+        assert named or tests == "the same", f"row {number}"
+        assert outcome.strip()
+        for name, test in named:
+            file = name or file
+            module = ast.parse((ROOT / "tests" / file).read_text())
+            marked = [node for node in module.body if "mark.fault" in ast.unparse(getattr(node, "value", None) or node)]
+            assert any(
+                isinstance(node, ast.Assign) or getattr(node, "name", "") == test or not test for node in marked
+            ), f"{file}::{test}"
 
 
 def test_every_failpoint_is_explained_and_used_once_or_more() -> None:

@@ -56,6 +56,7 @@ def test_same_seed_same_model_other_seed_other_model(tmp_path: Path) -> None:
     assert not np.allclose(first, embeddings(other), atol=0.01)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("launcher", ["spark", "horovodrun"])
 def test_two_horovod_workers_give_the_model_of_one(
     tmp_path: Path, spark: SparkSession, launcher: str, capsys: pytest.CaptureFixture[str]
@@ -94,6 +95,7 @@ def test_resumed_training_equals_an_unbroken_one(tmp_path: Path, monkeypatch: py
     assert log == expected_log
 
 
+@pytest.mark.fault
 def test_errors_of_workers_keep_their_meaning(tmp_path: Path, spark: SparkSession) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

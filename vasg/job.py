@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from vasg.config import Config, load, to_toml
 from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
 from vasg.installation import made_with
+from vasg.preflight import executor_fault, preflight
 from vasg.publication import Publication
 from vasg.signals import ends_in_order
 from vasg.stages import Stage, fingerprint, is_up_to_date, stage
@@ -46,16 +47,20 @@ class Job:
         self.stage, self.config, self.warehouse = stage, config, warehouse
         self.publication, self.run_id = publication, run_id
         self.counts: dict[str, int | float | str] = {}
+        self.session = dict(SESSION)  # settings of the Spark session
         self._session_started = False
 
     @cached_property
     def spark(self) -> SparkSession:
         """The Spark session, started when first asked for."""
         builder = SparkSession.builder.appName(f"vasg {self.stage.name}")
-        for key, value in SESSION.items():
+        for key, value in self.session.items():
             builder = builder.config(key, value)
         self._session_started = SparkSession.getActiveSession() is None  # a caller's own session is not ours to stop
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
+        if self._session_started:
+            preflight(session.sparkContext)
+        return session
 
     def read(self, table: str) -> DataFrame:
         """A table this stage declares as its input."""
@@ -193,6 +198,9 @@ def _known(error: BaseException) -> VasgError | None:
     raised = re.search(r"vasg\.errors\.(\w+): (.*)", text)
     if raised:
         return error_named(raised.group(1), raised.group(2).strip())
+    misfit = executor_fault(text)
+    if misfit:
+        return misfit
     unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
     if unreadable:
         return DataError(

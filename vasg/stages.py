@@ -87,7 +87,7 @@ def fingerprint(stage: Stage, config: Config, warehouse: Warehouse) -> str:
     """
     values = to_dict(config)
     decisive = {
-        "code": _code_version(),
+        "code": code_version(),
         "seed": config.seed if stage.draws else None,
         "sections": {name: values[name] for name in stage.sections},
         "tables": {table: warehouse.digest(table) for table in stage.reads},
@@ -106,7 +106,7 @@ def is_up_to_date(stage: Stage, config: Config, warehouse: Warehouse) -> bool:
     return bool(done["fingerprint"] == fingerprint(stage, config, warehouse))
 
 
-def _code_version() -> str:
+def code_version() -> str:
     """Hash of the package's sources: another version of the code never passes its results off as this one's.
 
     What only reads finished tables decides none of them.

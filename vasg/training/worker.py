@@ -2,12 +2,14 @@
 
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from vasg.errors import ConfigurationError
+from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
 from vasg.training.baselines import Log, skip_gram_plan, write_pairwise
 from vasg.training.blend import blended_terms, choose
@@ -26,6 +28,8 @@ _REPORT_SECONDS = 10.0
 def train(workers: Workers, plan: Plan) -> Log:
     """Train and write the embeddings; returns the rows of training_log. All workers run this with the same plan."""
     device = choose_device(plan.config.train.device, workers)
+    if device.type == "cpu" and plan.config.train.device == "auto":
+        workers.say("train: no usable GPU, training on CPU")
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers.local_size))
     torch.backends.cuda.matmul.allow_tf32 = True
     features = Features(plan.features, plan.has_feature, plan.warm, device)
@@ -100,19 +104,24 @@ def _skip_gram(plan: Plan, workers: Workers, model: Vasg, phase: str) -> Log:
         workers.say(f"train: resumed from the checkpoint after step {done:,} of {total:,}")
     progress = _Progress(phase, total, done, workers)
     last_saved = time.monotonic()
-    for epoch in range(done // per_epoch, train.epochs):
-        for batch in batches(plan.groups, workers.index, workers.size, seed, epoch, done - epoch * per_epoch):
-            model.step(batch, done, _learning_rate(train.learning_rate, done / total))
-            done += 1
-            progress.step(done, batch.walks.size * workers.size)
-            due = time.monotonic() - last_saved > train.checkpoint_seconds
-            if done % per_epoch and done % 50 == 0 and _any(workers, due):
-                _save(directory, done, log, model, workers)
-                last_saved = time.monotonic()
-        figures = model.take_figures() | collapse.figures(plan, model.rows)
-        log += [(phase, epoch + 1, name, value) for name, value in figures.items()]
-        progress.epoch(epoch + 1, train.epochs, figures)
-        _save(directory, done, log, model, workers)
+    # SIGTERM reaches several workers together with what started them, which ends them wherever they are
+    end: AbstractContextManager[list[int]] = held_back() if workers.size == 1 else nullcontext([])
+    with end as told_to_end:
+        for epoch in range(done // per_epoch, train.epochs):
+            for batch in batches(plan.groups, workers.index, workers.size, seed, epoch, done - epoch * per_epoch):
+                model.step(batch, done, _learning_rate(train.learning_rate, done / total))
+                done += 1
+                progress.step(done, batch.walks.size * workers.size)
+                due = time.monotonic() - last_saved > train.checkpoint_seconds
+                if done % per_epoch and (told_to_end or (done % 50 == 0 and _any(workers, due))):
+                    _save(directory, done, log, model, workers)
+                    last_saved = time.monotonic()
+                    if told_to_end:
+                        return log
+            figures = model.take_figures() | collapse.figures(plan, model.rows)
+            log += [(phase, epoch + 1, name, value) for name, value in figures.items()]
+            progress.epoch(epoch + 1, train.epochs, figures)
+            _save(directory, done, log, model, workers)
     return log
 
 

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from vasg.errors import TryLater, VasgError
 
+# Spark starts the workers as tasks. One that it tried again would wait, ten minutes, for the others to start with it.
+SESSION = {"spark.task.maxFailures": "1"}
+
 
 class Workers:
     """This process among ``size`` workers that run the same steps. With one worker every exchange is the identity."""
