@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from vasg import schemas, stages
+from vasg import installation, schemas, stages
 from vasg.config import Config, from_dict
 from vasg.errors import InputMissing, UsageError
 from vasg.stages import Stage, fingerprint, is_up_to_date, run_date, stage
@@ -183,7 +183,7 @@ def test_no_stage_imports_what_itscode_version_leaves_out() -> None:
             [sys.executable, "-c", program, str(job)], capture_output=True, text=True, check=True
         ).stdout
         found = [
-            name for name in loaded.split() if name.startswith(tuple(f"vasg.{reader}" for reader in stages._READERS))
+            name for name in loaded.split() if name.startswith(tuple(f"vasg.{reader}" for reader in installation._READERS))
         ]
         assert not found, job.name
 

@@ -13,7 +13,7 @@ from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 from vasg.errors import ConfigurationError, TryLater
 from vasg.training import model
 from vasg.training.plan import Plan
-from vasg.training.worker import train
+from vasg.training.worker import choose_device, train
 from vasg.training.workers import Workers, launch
 
 # sums of float32 in another order, through a few hundred steps; the vectors' elements are of size 0.1 to 1
@@ -102,6 +102,16 @@ def test_errors_of_workers_keep_their_meaning(tmp_path: Path, spark: SparkSessio
     wants_gpu = plan(tmp_path, config(workers=2, device="cuda"))
     with pytest.raises(ConfigurationError, match="no usable GPU"):
         launch(train, wants_gpu, 2, "spark", lambda: spark, tmp_path / "progress.log")
+
+
+@pytest.mark.fault
+def test_training_on_cpu_for_want_of_a_gpu_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    first, second = Workers(1), Workers(1)
+    second.index = 1
+    assert {choose_device(wanted, each).type for wanted in ("auto", "cpu") for each in (first, second)} == {"cpu"}
+    assert capsys.readouterr().out == "train: no usable GPU here, training on CPU\n"
 
 
 def test_a_lost_worker_means_try_later(tmp_path: Path, spark: SparkSession) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from pyspark import SparkContext
 
 from vasg.errors import ConfigurationError
-from vasg.installation import made_with
-from vasg.stages import code_version
+from vasg.installation import code_version, made_with
 
 _MEND = (
     "install this package with the same dependencies at the same path on every host (vasg run makes the executors use "

@@ -28,8 +28,6 @@ _REPORT_SECONDS = 10.0
 def train(workers: Workers, plan: Plan) -> Log:
     """Train and write the embeddings; returns the rows of training_log. All workers run this with the same plan."""
     device = choose_device(plan.config.train.device, workers)
-    if device.type == "cpu" and plan.config.train.device == "auto":
-        workers.say("train: no usable GPU, training on CPU")
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers.local_size))
     torch.backends.cuda.matmul.allow_tf32 = True
     features = Features(plan.features, plan.has_feature, plan.warm, device)
@@ -79,10 +77,12 @@ def _baselines(plan: Plan, workers: Workers, features: Features) -> Log:
 
 
 def choose_device(wanted: str, workers: Workers) -> torch.device:
-    """The device to train on. Raises ConfigurationError when a GPU is asked for and there is none."""
+    """The device to train on. Raises ConfigurationError when a GPU is asked for and there is none; ``auto`` says so."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise ConfigurationError("train.device is cuda, but this machine has no usable GPU; set it to auto or cpu")
+    if wanted == "auto" and not available:
+        workers.say("train: no usable GPU here, training on CPU")
     if wanted == "cpu" or not available:
         return torch.device("cpu")
     torch.cuda.set_device(workers.local_index)
