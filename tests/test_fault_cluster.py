@@ -26,7 +26,8 @@ from vasg.tables import Warehouse
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(1800)]
 SETTINGS = (
     "run_date=2024-05-06", "walks.walk_length=6", "walks.row_group_size=512", "walks.lanes=2", "train.workers=2",
-    "train.epochs=10", "train.decoder.hidden=[64]", "train.checkpoint_seconds=2", "train.restarts=20", "score.bootstrap=100",
+    "train.epochs=4", "train.baselines=[]", "train.decoder.hidden=[32]", "train.mapping.steps=40", "train.restarts=30",
+    "train.checkpoint_seconds=2", "score.bootstrap=50", "score.top_k=10", "score.metric_k=[10]",
 )  # fmt: skip
 PRESSURE = (
     "spark.executor.memory 450m",  # the least that Spark takes
@@ -46,7 +47,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, run_job: Callable[..., int]) -> Path:
     """A shop and, in ``root``, what all stages publish."""
     shop = tmp_path_factory.mktemp("shop")
-    size = ["--users", "600", "--products", "500", "--ratings", "9000", "--dim", "16"]
+    size = ["--users", "300", "--products", "250", "--ratings", "4500", "--dim", "16"]
     subprocess.run([sys.executable, "-m", "vasg.demo", "--out", str(shop), *size], check=True)
     for stage in stages(load(shop / "config.toml", SETTINGS)):
         assert run_job(stage.name, shop / "config.toml", shop / "root", *SETTINGS) == 0
@@ -109,14 +110,17 @@ def rows(root: Path, table: str) -> list[str]:
 
 
 def test_executors_killed_every_half_minute(running: Cluster, undisturbed: Path, tmp_path: Path) -> None:
+    roots: list[Path] = []
     with executors_killed(running) as killed:
-        process = start(running, undisturbed, tmp_path / "root", spark=PRESSURE)
-        process.wait()
-    print((tmp_path / "output").read_text(), killed)
-    assert process.returncode == 0, (tmp_path / "output").read_text()
-    assert len(killed) >= 3
-    for table in Warehouse(undisturbed / "root").catalog()["tables"]:
-        print(table, rows(tmp_path / "root", table) == rows(undisturbed / "root", table))
+        while len(killed) < 3:  # a fast machine has to run more than once
+            roots.append(tmp_path / str(len(roots)) / "root")
+            roots[-1].parent.mkdir()
+            process = start(running, undisturbed, roots[-1], spark=PRESSURE)
+            process.wait()
+            assert process.returncode == 0, roots[-1].with_name("output").read_text()
+    for root in roots:
+        for table in Warehouse(undisturbed / "root").catalog()["tables"]:
+            assert rows(root, table) == rows(undisturbed / "root", table), table
 
 
 @pytest.mark.parametrize(

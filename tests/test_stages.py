@@ -183,7 +183,9 @@ def test_no_stage_imports_what_itscode_version_leaves_out() -> None:
             [sys.executable, "-c", program, str(job)], capture_output=True, text=True, check=True
         ).stdout
         found = [
-            name for name in loaded.split() if name.startswith(tuple(f"vasg.{reader}" for reader in installation._READERS))
+            name
+            for name in loaded.split()
+            if name.startswith(tuple(f"vasg.{reader}" for reader in installation._READERS))
         ]
         assert not found, job.name
 

@@ -48,7 +48,7 @@ class Job:
         self.publication, self.run_id = publication, run_id
         self.counts: dict[str, int | float | str] = {}
         self.session = dict(SESSION)  # settings of the Spark session
-        self._session_started = False
+        self._own_session: SparkSession | None = None
 
     @cached_property
     def spark(self) -> SparkSession:
@@ -56,9 +56,10 @@ class Job:
         builder = SparkSession.builder.appName(f"vasg {self.stage.name}")
         for key, value in self.session.items():
             builder = builder.config(key, value)
-        self._session_started = SparkSession.getActiveSession() is None  # a caller's own session is not ours to stop
+        given = SparkSession.getActiveSession()  # a caller's own session is not ours to stop
         session = builder.getOrCreate()
-        if self._session_started:
+        if given is None:
+            self._own_session = session
             preflight(session.sparkContext)
         return session
 
@@ -73,8 +74,8 @@ class Job:
 
     def stop(self) -> None:
         """Stop the Spark session if there is one."""
-        if self._session_started:
-            self.spark.stop()
+        if self._own_session:
+            self._own_session.stop()
 
 
 def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = None) -> int:

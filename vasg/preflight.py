@@ -30,7 +30,11 @@ def preflight(context: SparkContext) -> None:
     """
     expected = _facts()
     cores = context.defaultParallelism
-    for host, found in sorted(set(context.parallelize(range(cores), cores).mapPartitions(_look).collect())):
+    try:
+        seen = context.parallelize(range(cores), cores).mapPartitions(_look).collect()
+    except Exception as error:
+        raise executor_fault(str(error)) or error from None
+    for host, found in sorted(set(seen)):
         differing = [
             f"{name} {there or 'none'} instead of {here or 'none'}"
             for (name, here), (_, there) in zip(expected, found, strict=True)

@@ -85,12 +85,14 @@ def launch(
 
 
 def _horovod_on_spark(task: tuple[Any, ...], size: int, session: Callable[[], Any]) -> Any:
-    session()
     import horovod.spark
 
     local = os.environ.get("SPARK_LOCAL_IP", "") == "127.0.0.1"
     try:
+        session()
         results = horovod.spark.run(_run, args=task, num_proc=size, verbose=0, nics={"lo"} if local else None)
+    except VasgError:
+        raise
     except Exception as error:
         raise _lost(size, error) from error
     return _outcome(results[0])
