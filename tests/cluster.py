@@ -18,10 +18,11 @@ WAIT_SECONDS = 120
 
 @dataclass(frozen=True)
 class Cluster:
-    """The private copy of spark_conf/standalone.conf that leads to the cluster, and its workers by folder."""
+    """The private copy of spark_conf/standalone.conf that leads to the cluster, its workers by folder, how long it took."""
 
     properties: Path
     workers: dict[Path, subprocess.Popen[bytes]]
+    seconds: float
 
     def environment(self) -> dict[str, str]:
         """Environment of a spark-submit that stays on this machine's loopback interface."""
@@ -40,7 +41,7 @@ class Cluster:
 @contextmanager
 def standalone_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
     """Start the cluster; stop its processes, by their ids, however the body ends."""
-    secret = secrets.token_hex(16)
+    secret, begin = secrets.token_hex(16), time.monotonic()
     daemons = _private(folder / "daemons.conf", secret, "spark.authenticate true", "spark.network.crypto.enabled true",
                        "spark.master.rest.enabled false")  # fmt: skip
     with ExitStack() as processes:
@@ -60,7 +61,7 @@ def standalone_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
             folder / "my.conf", secret, shipped, f"spark.master {master}",
             "spark.driver.host 127.0.0.1", f"spark.local.dir {folder}", "spark.sql.shuffle.partitions 4",
         )  # fmt: skip
-        yield Cluster(properties, running)
+        yield Cluster(properties, running, time.monotonic() - begin)
 
 
 def _private(path: Path, secret: str, *lines: str) -> Path:
