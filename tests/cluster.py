@@ -1,6 +1,5 @@
 """A real standalone cluster on this machine, from pip's pyspark: one master, two workers of one core, authenticated."""
 
-import os
 import re
 import secrets
 import subprocess
@@ -10,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import descendants
+
 from vasg.runner import HOME, environment
 
 WAIT_SECONDS = 120
@@ -17,41 +18,50 @@ WAIT_SECONDS = 120
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the cluster is, the private copy of spark_conf/standalone.conf that may use it, and its workers' folders."""
+    """The private copy of spark_conf/standalone.conf that leads to the cluster, its workers by folder, how long it took."""
 
-    master: str
     properties: Path
-    work_directories: tuple[Path, ...]
+    workers: dict[Path, subprocess.Popen[bytes]]
+    seconds: float
 
     def environment(self) -> dict[str, str]:
         """Environment of a spark-submit that stays on this machine's loopback interface."""
         return environment() | {"SPARK_LOCAL_IP": "127.0.0.1"}
 
+    def executors(self) -> dict[int, Path]:
+        """Process ids of the executors that run now, with the folder of their worker."""
+        return {
+            pid: folder
+            for folder, worker in self.workers.items()
+            for pid, command in descendants(worker.pid).items()
+            if "CoarseGrainedExecutorBackend" in command
+        }
+
 
 @contextmanager
 def standalone_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
     """Start the cluster; stop its processes, by their ids, however the body ends."""
-    secret = secrets.token_hex(16)
+    secret, begin = secrets.token_hex(16), time.monotonic()
     daemons = _private(folder / "daemons.conf", secret, "spark.authenticate true", "spark.network.crypto.enabled true",
                        "spark.master.rest.enabled false")  # fmt: skip
-    shipped = (HOME / "spark_conf" / "standalone.conf").read_text()
-    properties = _private(
-        folder / "my.conf", secret, shipped,
-        "spark.driver.host 127.0.0.1", f"spark.local.dir {folder}", "spark.sql.shuffle.partitions 4",
-    )  # fmt: skip
     with ExitStack() as processes:
-        master = processes.enter_context(
+        _, master = processes.enter_context(
             _daemon("master.Master", folder / "master.log", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0",
                     "--properties-file", str(daemons), ready=r"Starting Spark master at (\S+)")
         )  # fmt: skip
-        work = tuple(folder / f"worker{i}" for i in range(workers))
-        for directory in work:
-            processes.enter_context(
+        running = {}
+        for directory in (folder / f"worker{i}" for i in range(workers)):
+            running[directory], _ = processes.enter_context(
                 _daemon("worker.Worker", directory.with_suffix(".log"), "--host", "127.0.0.1", "--webui-port", "0",
                         "--cores", "1", "--memory", "1g", "--work-dir", str(directory), "--properties-file", str(daemons),
-                        master, ready=r"Successfully registered with master (\S+)")
+                        master, ready=r"Successfully registered with master (\S+)", scratch=directory)
             )  # fmt: skip
-        yield Cluster(master, properties, work)
+        shipped = (HOME / "spark_conf" / "standalone.conf").read_text()
+        properties = _private(
+            folder / "my.conf", secret, shipped, f"spark.master {master}",
+            "spark.driver.host 127.0.0.1", f"spark.local.dir {folder}", "spark.sql.shuffle.partitions 4",
+        )  # fmt: skip
+        yield Cluster(properties, running, time.monotonic() - begin)
 
 
 def _private(path: Path, secret: str, *lines: str) -> Path:
@@ -62,10 +72,17 @@ def _private(path: Path, secret: str, *lines: str) -> Path:
 
 
 @contextmanager
-def _daemon(name: str, log: Path, *arguments: str, ready: str) -> Iterator[str]:
-    """Run a daemon of Spark; yields what its log says when it is ready (group 1 of the pattern)."""
+def _daemon(
+    name: str, log: Path, *arguments: str, ready: str, scratch: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run a daemon of Spark; yields its process and what its log says when it is ready (group 1 of the pattern).
+
+    Executors write to ``scratch`` what they exchange.
+    """
     spark_class = Path(environment()["SPARK_HOME"], "bin", "spark-class")
-    own = os.environ | environment() | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+    own = environment() | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+    if scratch:
+        own["SPARK_LOCAL_DIRS"] = str(scratch)
     with (
         log.open("w") as output,
         subprocess.Popen(
@@ -73,7 +90,7 @@ def _daemon(name: str, log: Path, *arguments: str, ready: str) -> Iterator[str]:
         ) as process,
     ):
         try:
-            yield _wait_for(ready, log, process)
+            yield process, _wait_for(ready, log, process)
         finally:
             process.terminate()  # a worker stops its executors
             try:

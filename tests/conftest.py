@@ -43,7 +43,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_job(spark: SparkSession) -> Callable[..., int]:
     """``run_job("filter_users", config_file, root, "split.method=none")`` runs jobs/filter_users.py here, gives its exit code."""
 

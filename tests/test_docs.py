@@ -1,5 +1,6 @@
 """What the texts promise exists: commands, targets, tables, examples, settings."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_every_test_that_is_mentioned_exists(text: str) -> None:
         file = name or file
         if file:
             assert f"def {test}" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+
+
+def test_every_row_of_the_fault_matrix_names_tests_that_make_test_fault_runs() -> None:
+    page, file = (ROOT / "docs" / "reliability.md").read_text(), ""
+    rows = re.findall(r"^\| [\d -]*\| (.+) \| (.+) \| .+ \|$", page.partition("| # | fault |")[2], re.MULTILINE)
+    assert len(rows) >= 27
+    for fault, tests in rows:
+        named = re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", tests)
+        assert named or tests == "the same", fault
+        for name, test in named:
+            file = name or file
+            nodes = ast.parse((ROOT / "tests" / file).read_text()).body
+            marked = {getattr(node, "name", "") for node in nodes if "pytest.mark.fault" in ast.unparse(node)}
+            assert marked & {test, ""} if test else marked, f"{file}::{test}"
 
 
 def test_every_failpoint_is_explained_and_used_once_or_more() -> None:

@@ -115,6 +115,7 @@ def test_learns_what_was_planted_and_no_more(warehouse: Warehouse, shop: Path) -
         assert metrics["random", setting, "setting", "auc"] == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.fault
 @pytest.mark.slow
 def test_a_finished_run_has_nothing_to_do(warehouse: Warehouse, shop: Path) -> None:
     before = warehouse.catalog()

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from fault_server import rows
+from processes import descendants
 
-from vasg import job
+from vasg import job, schemas
 from vasg.publication import STAGED
 from vasg.runner import HOME, environment
 from vasg.tables import Warehouse
@@ -70,20 +72,6 @@ def wait_for(condition: Callable[[], object]) -> None:
     """Return when it holds; the limit is the test's own."""
     while not condition():
         time.sleep(0.02)
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """The processes below one, with their command lines."""
-    found: dict[int, str] = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            command = (path / "cmdline").read_text().replace("\0", " ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == pid:
-            found |= {int(path.name): command} | descendants(int(path.name))
-    return found
 
 
 def the_one(pid: int, *words: str) -> int:
@@ -218,6 +206,30 @@ def test_a_full_disk_publishes_nothing_and_a_run_with_more_space_finishes(small_
     code, _, errors = run(tmp_path, *where)
     assert code == 0, errors
     assert Warehouse(root).manifest("reviews")["rows"] == 100_000
+
+
+def test_a_full_disk_under_what_tasks_exchange_publishes_nothing(small_disk: Path, tmp_path: Path) -> None:
+    pairs = [(f"u{i * 7919 % 20011}", f"p{i * 104729 % 1000003}") for i in range(100_000)]
+    users, products = zip(*pairs, strict=True)
+    content = {"user_id": users, "product_id": products, "rating": [1.0] * len(pairs), "timestamp": [0] * len(pairs)}
+    warehouse = Warehouse(tmp_path / "root")
+    with warehouse.publication("preprocess_reviews", "run", "") as publication:
+        publication.write_arrow("reviews", pa.table(content, schemas.TABLES["reviews"].arrow()))
+        publication.write_arrow("image_features", rows("image_features", "p0"))
+        publication.commit("mark", {})
+    (tmp_path / "config.toml").write_text("[features]\nsource = 'feature_file'\n[split]\nmin_user_products = 1\n")
+    for where, expected in ((small_disk, 73), (tmp_path / "large", 0)):
+        shipped = (HOME / "spark_conf" / "local.conf").read_text()
+        (tmp_path / "my.conf").write_text(f"{shipped}spark.local.dir {where}\n")
+        code, _, errors = run(
+            tmp_path, *RUN, "--from", "filter_users", "--to", "filter_users", "--properties-file", "my.conf"
+        )
+        assert code == expected, errors
+        assert warehouse.has("nodes") == (code == 0)
+        assert nothing_half_written(tmp_path / "root")
+        if code:
+            assert errors.count("\n") == 1
+            assert "no space left on the device (output or spark.local.dir)" in errors
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,9 @@ from training_shop import config, embeddings, plan
 
 from vasg.errors import TryLater
 from vasg.failpoints import VARIABLE
+from vasg.training.walk_reader import steps_per_epoch
 from vasg.training.worker import train
-from vasg.training.workers import launch
+from vasg.training.workers import Workers, launch
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 JOB = Path(__file__).resolve().parents[1] / "jobs" / "train.py"
@@ -54,6 +58,41 @@ def test_workers_that_are_killed_again_and_again_end_with_the_model_of_an_unbrok
     assert output.count("resumed from the checkpoint after step") >= 1
     assert np.array_equal(embeddings(broken), embeddings(unbroken))
     assert log == expected
+
+
+TOLD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_fault_training import alone
+from vasg.signals import ends_in_order
+from vasg.training.worker import train
+from vasg.training.workers import Workers
+with ends_in_order():
+    train(Workers(1), alone(Path(sys.argv[2])))
+"""
+
+
+def alone(directory: Path) -> Any:
+    return plan(directory, config(baselines=[], checkpoint_seconds=3600))
+
+
+def test_sigterm_leaves_a_checkpoint_of_the_step_it_came_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("unbroken", "broken"):
+        (tmp_path / name).mkdir()
+    unbroken = alone(tmp_path / "unbroken")
+    expected = train(Workers(1), unbroken)
+    told = subprocess.run(
+        [sys.executable, "-c", TOLD, str(Path(__file__).parent), str(tmp_path / "broken")],
+        env=os.environ | {VARIABLE: "checkpoint-complete:term"}, check=False,
+    )  # fmt: skip
+    assert told.returncode == 128 + signal.SIGTERM
+    broken = alone(tmp_path / "broken")
+    capsys.readouterr()
+    assert train(Workers(1), broken) == expected
+    after = steps_per_epoch(broken.groups) + 1  # told at the end of the first epoch, it has seen so after one more step
+    assert f"resumed from the checkpoint after step {after} of" in capsys.readouterr().out
+    assert np.array_equal(embeddings(broken), embeddings(unbroken))
 
 
 def test_after_the_last_restart_it_is_for_the_scheduler_to_try_later(

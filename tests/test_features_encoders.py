@@ -64,6 +64,7 @@ def test_what_is_no_picture_is_refused_with_a_reason(content: bytes, reason: str
     assert caught.value.reason == reason, caught.value.detail
 
 
+@pytest.mark.fault
 def test_the_limit_is_on_pixels_and_inclusive() -> None:
     content = saved(noise(100, 100), "PNG")
     assert decode(content, 10_000).size == (100, 100)

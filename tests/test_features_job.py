@@ -66,6 +66,7 @@ def test_real_pictures_become_features(data: Path, run_job: RunJob, config: Path
         np.testing.assert_array_equal(found[product], expected)
 
 
+@pytest.mark.fault
 def test_what_is_not_a_picture_is_rejected_with_its_reason(
     run_job: RunJob, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +112,7 @@ def test_what_is_not_a_picture_is_rejected_with_its_reason(
     assert [path for path in (tmp_path / "other").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_the_features_do_not_depend_on_the_partitions(spark: SparkSession, tmp_path: Path, partitions: int) -> None:
     for number in range(30):
@@ -174,6 +176,7 @@ class Odd:
         return np.array([values.get(picture.width, [1, 2, picture.width]) for picture in pictures], np.float32)
 
 
+@pytest.mark.fault
 def test_features_that_are_not_finite_or_all_zero_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract, "_encoder", lambda name, weights: Odd())
     paths = [f"file:{tmp_path}/{number}.png" for number in range(1, 6)]

@@ -29,6 +29,7 @@ from vasg.ingest.rejects import Records
 from vasg.ingest.reviews import read_reviews
 from vasg.job import complain
 
+pytestmark = pytest.mark.fault
 ROOT = Path(__file__).resolve().parents[1]
 MORE = int(os.environ.get("VASG_FUZZ", "0"))
 COMMON: Any = {"derandomize": MORE == 0, "suppress_health_check": list(HealthCheck)}

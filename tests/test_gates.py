@@ -23,6 +23,8 @@ SANE = {
     "auc": {"warm": [0.80, 0.79, 0.81, 500], "cold": [0.70, 0.68, 0.72, 500]},
 }  # fmt: skip
 
+pytestmark = pytest.mark.fault
+
 
 def refused(limits: Gates = Gates(), **change: Any) -> list[str]:  # noqa: B008  # frozen
     return [text.partition(":")[0] for text in compare(SANE | change, SANE, limits)]

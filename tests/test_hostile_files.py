@@ -24,6 +24,7 @@ from vasg.training import checkpoint
 from vasg.training.walk_reader import batches
 from vasg.training.workers import Workers
 
+pytestmark = pytest.mark.fault
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -36,6 +36,7 @@ def parse(spark: SparkSession, path: Path, out: Path, chunk: int = 4096) -> tupl
     return [(row["product_id"], row["feature"]) for row in rows], rejects, parts
 
 
+@pytest.mark.fault
 def test_bad_records(spark: SparkSession, tmp_path: Path) -> None:
     path = write(tmp_path / "f.b", [
         (b"B000000001", [1, 2, 3]), (b"B000000002", [np.nan, 0, 0]), (b"B000000003", [0, np.inf, 0]),
@@ -83,6 +84,7 @@ def test_same_as_record_by_record(
     assert dict(rows) == expected
 
 
+@pytest.mark.fault
 def test_only_chosen_products_in_full_row_groups(spark: SparkSession, tmp_path: Path) -> None:
     path = write(tmp_path / "f.b", [(f"{i:010d}".encode(), [i, 1, 1]) for i in range(400)])
     file = replace(feature_file(Features(path=str(path), dim=I)), chunk=10)
@@ -99,6 +101,7 @@ def test_only_chosen_products_in_full_row_groups(spark: SparkSession, tmp_path: 
     assert digests[0] == digests[1]
 
 
+@pytest.mark.fault
 def test_size_is_checked_before_reading(tmp_path: Path) -> None:
     path = write(tmp_path / "f.b", [(b"B000000001", [1.0] * 300)] * 50)
     assert feature_file(Features(path=str(path), dim=300)).records == 50

@@ -84,6 +84,7 @@ def test_json_lines(spark: SparkSession, tmp_path: Path, kind: str, name: str, f
     ]  # fmt: skip
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "hostile",
     ["[" * MAX_LINE_BYTES, "{1:" * 80_000, "'[" * 100_000, '"' + "\\" * 200_000, "-" * 200_000, "[]," * 80_000, "f" * 200_000,

@@ -98,6 +98,7 @@ CASES = [
 ]
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("bytes_per_task", [128 * 2**20, 97 * 2**10])
 def test_every_kind_of_bad_line(spark: SparkSession, tmp_path: Path, bytes_per_task: int) -> None:
     path = tmp_path / "a file+more.json"
@@ -146,6 +147,7 @@ def test_2023_counts_milliseconds_and_falls_back_to_asin(spark: SparkSession, tm
     assert [reject[1:] for reject in rejects] == [(3, "parent_asin missing")]
 
 
+@pytest.mark.fault
 def test_limit_names_counts_and_places(spark: SparkSession, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("\n".join([review()] * 98 + ["[]", review(overall="x")]))
@@ -158,6 +160,7 @@ def test_limit_names_counts_and_places(spark: SparkSession, tmp_path: Path) -> N
     assert (len(rows), len(rejects)) == (98, 2)
 
 
+@pytest.mark.fault
 def test_nothing_to_read(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for missing in ("absent.json", "absent*.json", "folder"):
@@ -178,6 +181,7 @@ def _gzip(path: Path, lines: int) -> bytes:
     return content
 
 
+@pytest.mark.fault
 def test_truncated_gzip_names_file_and_byte(spark: SparkSession, tmp_path: Path) -> None:
     path = tmp_path / "re views.json.gz"
     content = _gzip(path, 20_000)
@@ -188,6 +192,7 @@ def test_truncated_gzip_names_file_and_byte(spark: SparkSession, tmp_path: Path)
     assert "truncated" in str(error.value)
 
 
+@pytest.mark.fault
 def test_damage_in_a_gzip_file(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     content = _gzip(path, 50_000)

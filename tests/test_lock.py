@@ -114,6 +114,7 @@ def test_a_holder_renews_its_heartbeat_and_stops_when_the_lock_is_another_s(
     assert json.loads((tmp_path / "lock").read_text())["run_id"] == "other", "it gave back what was not its own"
 
 
+@pytest.mark.fault
 def test_a_holder_that_was_taken_for_dead_cannot_publish(tmp_path: Path) -> None:
     rows = pa.table({"id": ["zombie"], "node_type": ["user"], "reason": [""]})
 

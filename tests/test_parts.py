@@ -41,6 +41,7 @@ def test_rows_and_row_groups_are_those_that_were_yielded(spark: SparkSession, tm
         }
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("partitions", [1, 3, 7])
 def test_the_content_does_not_depend_on_the_partitions(spark: SparkSession, tmp_path: Path, partitions: int) -> None:
     parts = write_parts(spark.range(0, 20, 1, partitions), doubled, tmp_path, SCHEMA)

@@ -35,6 +35,7 @@ def vasg(shop: Path) -> Command:
     return call
 
 
+@pytest.mark.fault
 def test_a_run_does_what_is_needed_and_no_more(vasg: Command, shop: Path) -> None:
     run = ("run", "--config", "config.toml", "--root", "root", "--to", "preprocess_reviews")
     run += ("--set", "reviews.implicit_rating=2.5")

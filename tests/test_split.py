@@ -55,6 +55,7 @@ cases = st.fixed_dictionaries({
 })  # fmt: skip
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("method", ["leave_one_out", "time", "none"])
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(case=cases)
@@ -110,6 +111,7 @@ def test_a_user_is_split_alike_whoever_else_is_there_and_otherwise_with_another_
     assert parts(reviews, 2) != everybody
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("options", "message"),
     [

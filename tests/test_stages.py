@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from vasg import schemas, stages
+from vasg import installation, schemas, stages
 from vasg.config import Config, from_dict
 from vasg.errors import InputMissing, UsageError
 from vasg.stages import Stage, fingerprint, is_up_to_date, run_date, stage
@@ -141,7 +141,7 @@ def test_another_version_of_the_code_undoes_everything(
     done: tuple[dict[str, Any], Warehouse], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree, warehouse = done
-    monkeypatch.setattr(stages, "_code_version", lambda: "other")
+    monkeypatch.setattr(stages, "code_version", lambda: "other")
     assert state(tree, warehouse) == NEITHER
 
 
@@ -174,7 +174,7 @@ def test_pictures_count_as_outside_files(tmp_path: Path) -> None:
     assert stages._outside("s3://bucket/{product_id}.jpg") == "s3://bucket/{product_id}.jpg"
 
 
-def test_no_stage_imports_what_its_code_version_leaves_out() -> None:
+def test_no_stage_imports_what_itscode_version_leaves_out() -> None:
     """Otherwise an edit there would change results and pass for the same code."""
     package = Path(stages.__file__).parent
     program = "import sys, runpy; runpy.run_path(sys.argv[1], run_name='loaded'); print(*sys.modules)"
@@ -183,7 +183,9 @@ def test_no_stage_imports_what_its_code_version_leaves_out() -> None:
             [sys.executable, "-c", program, str(job)], capture_output=True, text=True, check=True
         ).stdout
         found = [
-            name for name in loaded.split() if name.startswith(tuple(f"vasg.{reader}" for reader in stages._READERS))
+            name
+            for name in loaded.split()
+            if name.startswith(tuple(f"vasg.{reader}" for reader in installation._READERS))
         ]
         assert not found, job.name
 
@@ -193,10 +195,10 @@ def test_the_code_in_a_zip_is_the_same_code(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "vasg.zip", "w") as archive:
         for path in package.rglob("*.py"):
             archive.write(path, path.relative_to(package.parent))
-    code = "import vasg, vasg.stages; print(vasg.__file__); print(vasg.stages._code_version())"
+    code = "import vasg, vasg.stages; print(vasg.__file__); print(vasg.stages.code_version())"
     found = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(tmp_path / "vasg.zip")}, cwd=tmp_path,
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     assert "vasg.zip" in found[0]
-    assert found[1] == stages._code_version()
+    assert found[1] == stages.code_version()

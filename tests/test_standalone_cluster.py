@@ -21,7 +21,7 @@ SMALL = (
 
 def submit(cluster: Cluster, stage: str, config: Path, root: Path) -> subprocess.CompletedProcess[str]:
     command = [
-        str(Path(cluster.environment()["SPARK_HOME"], "bin", "spark-submit")), "--master", cluster.master,
+        str(Path(cluster.environment()["SPARK_HOME"], "bin", "spark-submit")),
         "--properties-file", str(cluster.properties), str(HOME / "jobs" / f"{stage}.py"), "--config", str(config),
         "--root", str(root), "--verbose",
     ]  # fmt: skip
@@ -46,5 +46,5 @@ def test_all_jobs_run_on_a_standalone_cluster(standalone_cluster: Cluster, tmp_p
     unserved = set(warehouse.read_arrow("uncovered")["id"].to_pylist())
     assert set(recommendations["user_id"]) | unserved >= set(nodes[nodes["node_type"] == "user"]["id"])
     assert recommendations.groupby("user_id")["rank"].agg(list).map(lambda ranks: ranks == [1, 2, 3, 4, 5]).all()
-    for directory in standalone_cluster.work_directories:
+    for directory in standalone_cluster.workers:
         assert list(directory.glob("app-*/*/stderr")), f"no executor ran in {directory.name}"

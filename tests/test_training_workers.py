@@ -13,7 +13,7 @@ from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 from vasg.errors import ConfigurationError, TryLater
 from vasg.training import model
 from vasg.training.plan import Plan
-from vasg.training.worker import train
+from vasg.training.worker import choose_device, train
 from vasg.training.workers import Workers, launch
 
 # sums of float32 in another order, through a few hundred steps; the vectors' elements are of size 0.1 to 1
@@ -74,6 +74,7 @@ def test_memory_shared_on_a_host_gives_what_horovod_gives(tmp_path: Path, spark:
     assert by_memory[2] == [2, 1]
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("launcher", ["spark", "horovodrun"])
 def test_two_horovod_workers_give_the_model_of_one(
     tmp_path: Path, spark: SparkSession, launcher: str, capsys: pytest.CaptureFixture[str]
@@ -112,12 +113,23 @@ def test_resumed_training_equals_an_unbroken_one(tmp_path: Path, monkeypatch: py
     assert log == expected_log
 
 
+@pytest.mark.fault
 def test_errors_of_workers_keep_their_meaning(tmp_path: Path, spark: SparkSession) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     wants_gpu = plan(tmp_path, config(workers=2, device="cuda"))
     with pytest.raises(ConfigurationError, match="no usable GPU"):
         launch(train, wants_gpu, 2, "spark", lambda: spark, tmp_path / "progress.log")
+
+
+@pytest.mark.fault
+def test_training_on_cpu_for_want_of_a_gpu_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    first, second = Workers(1), Workers(1)
+    second.index = 1
+    assert {choose_device(wanted, each).type for wanted in ("auto", "cpu") for each in (first, second)} == {"cpu"}
+    assert capsys.readouterr().out == "train: no usable GPU here, training on CPU\n"
 
 
 def test_a_lost_worker_means_try_later(tmp_path: Path, spark: SparkSession) -> None:

@@ -59,6 +59,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(("transition", "length"), [("uniform", LENGTH), ("rating", 4)])
 def test_both_strategies_write_the_same_files(
     spark: SparkSession, run_job: RunJob, config: Path, tmp_path: Path, transition: str, length: int

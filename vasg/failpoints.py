@@ -1,7 +1,7 @@
 """Places where a test can make this process fail: ``VASG_FAILPOINT=NAME:ACTION`` or ``NAME:ACTION@PASSAGE``.
 
-ACTION is ``kill`` (SIGKILL), ``stop`` (SIGSTOP, until somebody continues it) or ``error`` (RuntimeError); PASSAGE counts
-from 1, the default. Unset, as always outside tests, a failpoint is one look at the environment.
+ACTION is ``kill`` (SIGKILL), ``term`` (SIGTERM), ``stop`` (SIGSTOP, until somebody continues it) or ``error``
+(RuntimeError); PASSAGE counts from 1, the default. Unset, as always outside tests, a failpoint is one look at the environment.
 """
 
 import os
@@ -46,4 +46,4 @@ def failpoint(name: str) -> None:
         return
     if action == "error":
         raise RuntimeError(f"failpoint {name}")
-    os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[action])
+    os.kill(os.getpid(), {"kill": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}[action])

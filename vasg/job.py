@@ -10,7 +10,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from vasg.config import Config, load, to_toml
 from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
 from vasg.installation import made_with
+from vasg.preflight import executor_fault, preflight
 from vasg.publication import Publication
 from vasg.signals import ends_in_order
 from vasg.stages import Stage, fingerprint, is_up_to_date, stage
@@ -46,25 +47,33 @@ class Job:
         self.stage, self.config, self.warehouse = stage, config, warehouse
         self.publication, self.run_id = publication, run_id
         self.counts: dict[str, int | float | str] = {}
-        self._session: Future[SparkSession] | None = None
-        self._session_is_own = False
+        self.session = dict(SESSION)  # settings of the Spark session
+        self._started: Future[SparkSession] | None = None
+        self._own_session: SparkSession | None = None
 
     def start_spark(self) -> Future[SparkSession]:
         """Start the Spark session in the background: seconds in which a job can do what needs no Spark."""
-        if self._session is None:
-            self._session_is_own = SparkSession.getActiveSession() is None  # a caller's is not ours to stop
-            builder = SparkSession.builder.appName(f"vasg {self.stage.name}")
-            for key, value in SESSION.items():
-                builder = builder.config(key, value)
+        if self._started is None:
+            own = SparkSession.getActiveSession() is None  # a caller's is not ours to stop
             pool = ThreadPoolExecutor(1)
-            self._session = pool.submit(builder.getOrCreate)
+            self._started = pool.submit(self._start, own)
             pool.shutdown(wait=False)
-        return self._session
+        return self._started
 
     @property
     def spark(self) -> SparkSession:
         """The Spark session, started when first asked for."""
         return self.start_spark().result()
+
+    def _start(self, own: bool) -> SparkSession:
+        builder = SparkSession.builder.appName(f"vasg {self.stage.name}")
+        for key, value in self.session.items():
+            builder = builder.config(key, value)
+        session = builder.getOrCreate()
+        if own:
+            self._own_session = session
+            preflight(session.sparkContext)
+        return session
 
     def read(self, table: str) -> DataFrame:
         """A table this stage declares as its input."""
@@ -77,8 +86,10 @@ class Job:
 
     def stop(self) -> None:
         """Stop the Spark session if there is one."""
-        if self._session_is_own and self._session is not None and self._session.exception() is None:
-            self._session.result().stop()
+        if self._started:
+            wait([self._started])
+        if self._own_session:
+            self._own_session.stop()
 
 
 def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = None) -> int:
@@ -205,6 +216,9 @@ def _known(error: BaseException) -> VasgError | None:
     raised = re.search(r"vasg\.errors\.(\w+): (.*)", text)
     if raised:
         return error_named(raised.group(1), raised.group(2).strip())
+    misfit = executor_fault(text)
+    if misfit:
+        return misfit
     unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
     if unreadable:
         return DataError(

@@ -34,6 +34,19 @@ def ends_in_order() -> Iterator[None]:
 
 
 @contextmanager
+def held_back() -> Iterator[list[int]]:
+    """While the body runs, SIGTERM does not break into it; yields the signals that came, for the body to come to an end.
+
+    They end the process, as they would have, once it has.
+    """
+    came: list[int] = []
+    with _handled((signal.SIGTERM,), came.append):
+        yield came
+    if came:
+        sys.exit(128 + came[0])
+
+
+@contextmanager
 def passed_on(process: subprocess.Popen[Any]) -> Iterator[list[int]]:
     """While the body runs, signals that end a program go to the process group of ``process``; yields those that came.
 

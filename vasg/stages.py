@@ -2,21 +2,17 @@
 
 import glob
 import hashlib
-import importlib.resources
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from vasg.config import Config, to_dict
 from vasg.errors import UsageError
+from vasg.installation import code_version
 from vasg.tables import Warehouse
-
-_READERS = ("report", "analysis", "sweep")  # folders of the package that no stage uses
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ def fingerprint(stage: Stage, config: Config, warehouse: Warehouse) -> str:
     """
     values = to_dict(config)
     decisive = {
-        "code": _code_version(),
+        "code": code_version(),
         "seed": config.seed if stage.draws else None,
         "sections": {name: values[name] for name in stage.sections},
         "tables": {table: warehouse.digest(table) for table in stage.reads},
@@ -104,28 +100,6 @@ def is_up_to_date(stage: Stage, config: Config, warehouse: Warehouse) -> bool:
     if done is None or any(table not in catalog["tables"] for table in stage.reads + stage.writes):
         return False
     return bool(done["fingerprint"] == fingerprint(stage, config, warehouse))
-
-
-def _code_version() -> str:
-    """Hash of the package's sources: another version of the code never passes its results off as this one's.
-
-    What only reads finished tables decides none of them.
-    """
-    digest = hashlib.sha256()
-    for source in _sources(importlib.resources.files("vasg"), leave_out=_READERS):
-        digest.update(source)
-    return digest.hexdigest()
-
-
-def _sources(folder: Traversable, leave_out: tuple[str, ...] = ()) -> Iterator[bytes]:
-    """All Python files below a folder of the package, which may be inside a zip (``--py-files``)."""
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.name in leave_out:
-            continue
-        if entry.is_dir():
-            yield from _sources(entry)
-        elif entry.name.endswith(".py"):
-            yield entry.read_bytes()
 
 
 def _lookup(values: dict[str, Any], name: str) -> str:

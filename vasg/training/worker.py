@@ -2,12 +2,14 @@
 
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from vasg.errors import ConfigurationError
+from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
 from vasg.training.baselines import Log, skip_gram_plan, write_pairwise
 from vasg.training.blend import blended_terms, choose
@@ -76,10 +78,12 @@ def _baselines(plan: Plan, workers: Workers, features: Features) -> Log:
 
 
 def choose_device(wanted: str, workers: Workers) -> torch.device:
-    """The device to train on. Raises ConfigurationError when a GPU is asked for and there is none."""
+    """The device to train on. Raises ConfigurationError when a GPU is asked for and there is none; ``auto`` says so."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise ConfigurationError("train.device is cuda, but this machine has no usable GPU; set it to auto or cpu")
+    if wanted == "auto" and not available:
+        workers.say("train: no usable GPU here, training on CPU")
     if wanted == "cpu" or not available:
         return torch.device("cpu")
     torch.cuda.set_device(workers.local_index)
@@ -101,19 +105,24 @@ def _skip_gram(plan: Plan, workers: Workers, model: Vasg, phase: str) -> Log:
         workers.say(f"train: resumed from the checkpoint after step {done:,} of {total:,}")
     progress = _Progress(phase, total, done, workers)
     last_saved = time.monotonic()
-    for epoch in range(done // per_epoch, train.epochs):
-        for batch in batches(plan.groups, workers.index, workers.size, seed, epoch, done - epoch * per_epoch):
-            model.step(batch, done, _learning_rate(train.learning_rate, done / total))
-            done += 1
-            progress.step(done, batch.walks.size * workers.size)
-            due = time.monotonic() - last_saved > train.checkpoint_seconds
-            if done % per_epoch and done % 50 == 0 and _any(workers, due):
-                _save(directory, done, log, model, workers)
-                last_saved = time.monotonic()
-        figures = model.take_figures() | collapse.figures(plan, model.rows)
-        log += [(phase, epoch + 1, name, value) for name, value in figures.items()]
-        progress.epoch(epoch + 1, train.epochs, figures)
-        _save(directory, done, log, model, workers)
+    # SIGTERM reaches several workers together with what started them, which ends them wherever they are
+    end: AbstractContextManager[list[int]] = held_back() if workers.size == 1 else nullcontext([])
+    with end as told_to_end:
+        for epoch in range(done // per_epoch, train.epochs):
+            for batch in batches(plan.groups, workers.index, workers.size, seed, epoch, done - epoch * per_epoch):
+                model.step(batch, done, _learning_rate(train.learning_rate, done / total))
+                done += 1
+                progress.step(done, batch.walks.size * workers.size)
+                due = time.monotonic() - last_saved > train.checkpoint_seconds
+                if done % per_epoch and (told_to_end or (done % 50 == 0 and _any(workers, due))):
+                    _save(directory, done, log, model, workers)
+                    last_saved = time.monotonic()
+                    if told_to_end:
+                        return log
+            figures = model.take_figures() | collapse.figures(plan, model.rows)
+            log += [(phase, epoch + 1, name, value) for name, value in figures.items()]
+            progress.epoch(epoch + 1, train.epochs, figures)
+            _save(directory, done, log, model, workers)
     return log
 
 

@@ -18,6 +18,9 @@ from torch import Tensor
 from vasg.errors import TryLater, VasgError
 from vasg.training.host import Host
 
+# Spark starts the workers as tasks. One that it tried again would wait, ten minutes, for the others to start with it.
+SESSION = {"spark.task.maxFailures": "1"}
+
 
 class Workers:
     """This process among ``size`` workers that run the same steps. With one worker every exchange is the identity."""
@@ -91,12 +94,14 @@ def launch(
 
 
 def _horovod_on_spark(task: tuple[Any, ...], size: int, session: Callable[[], Any]) -> Any:
-    session()
     import horovod.spark
 
     local = os.environ.get("SPARK_LOCAL_IP", "") == "127.0.0.1"
     try:
+        session()
         results = horovod.spark.run(_run, args=task, num_proc=size, verbose=0, nics={"lo"} if local else None)
+    except VasgError:
+        raise
     except Exception as error:
         raise _lost(size, error) from error
     return _outcome(results[0])

@@ -1,0 +1,62 @@
+"""Before a job begins: do the executors have the Python, the packages and the code that the driver has?"""
+
+import re
+import socket
+from collections.abc import Iterable, Iterator
+
+from pyspark import SparkContext
+
+from vasg.errors import ConfigurationError
+from vasg.installation import code_version, made_with
+
+_MEND = (
+    "install this package with the same dependencies at the same path on every host (vasg run makes the executors use "
+    "its own Python), or add --py-files dist/vasg.zip where only the package is missing"
+)
+
+# What Spark says of executors that cannot do the work, and what we make of it.
+_FAULTS = {
+    r"PYTHON_VERSION_MISMATCH\] Python in worker has different version:? ([\d.]+)": "the executors run Python {}",
+    r'Cannot run program "([^"]*python[^"]*)"': "the executors have no Python at {}",
+    r"ModuleNotFoundError: No module named '([^']+)'": "the executors' Python has no module {}",
+}
+
+
+def preflight(context: SparkContext) -> None:
+    """Let one task for each core that is there now look what it runs on.
+
+    Raises ConfigurationError where that is another version of a package, or of this code, than the driver's. Executors
+    that come later are not asked; a module that they lack shows in their tasks (``executor_fault``).
+    """
+    expected = _facts()
+    cores = context.defaultParallelism
+    try:
+        seen = context.parallelize(range(cores), cores).mapPartitions(_look).collect()
+    except Exception as error:
+        raise executor_fault(str(error)) or error from None
+    for host, found in sorted(set(seen)):
+        differing = [
+            f"{name} {there or 'none'} instead of {here or 'none'}"
+            for (name, here), (_, there) in zip(expected, found, strict=True)
+            if here != there
+        ]
+        if differing:
+            raise ConfigurationError(f"an executor on {host} has {', '.join(differing)}; {_MEND}")
+
+
+def executor_fault(text: str) -> ConfigurationError | None:
+    """The refusal behind an error of a Spark task, when it is that executors are not set up as the driver is."""
+    for pattern, meaning in _FAULTS.items():
+        if found := re.search(pattern, text):
+            return ConfigurationError(f"{meaning.format(found.group(1))}; {_MEND}")
+    return None
+
+
+def _look(_: Iterable[int]) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+    yield socket.gethostname(), _facts()
+
+
+def _facts() -> tuple[tuple[str, str], ...]:
+    """Names and versions; a build's own label (torch 2.13.0+cu128) makes none."""
+    versions = {name: version.partition("+")[0] for name, version in made_with().items() if name != "machine"}
+    return (*versions.items(), ("vasg's code", code_version()[:12]))
