@@ -56,7 +56,9 @@ def reading(files: Sequence[str]) -> Iterator[None]:
                 raise DataError(f"{path} is damaged {damage}; fetch the file again") from None
         if re.search(_PARQUET_READER, str(error)):
             others = f" or one of {len(files) - 1} others" if len(files) > 1 else ""
-            raise DataError(f"{plain(min(files))}{others} is damaged inside; fetch the file again") from error
+            raise DataError(
+                f"{plain(min(files))}{others} cannot be read as Parquet: damaged, or something else; fetch the file again"
+            ) from error
         raise
 
 
