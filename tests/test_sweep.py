@@ -318,6 +318,6 @@ def test_a_stopped_and_a_killed_sweep_go_on_where_they_were(sweep: Sweep, tmp_pa
     of_vasg = rows[(rows["model"] == "vasg") & (rows["pairs"] == "validation")]
     assert of_vasg[of_vasg["point"] == "4"]["value"].tolist() == chosen
     assert {path.name for path in root.iterdir()} == {
-        "runs", "sweep.parquet", "sweep-train.dim.png", "sweep-reviews.category.png",
+        "runs", "models.csv", "sweep.parquet", "sweep-train.dim.png", "sweep-reviews.category.png",
     }  # fmt: skip
     assert "validation, warm        8 (base)" in output

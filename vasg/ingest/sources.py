@@ -51,7 +51,7 @@ def reading(files: Sequence[str]) -> Iterator[None]:
     except Exception as error:
         named = {plain(uri) for uri in re.findall(r"file:/[^\s,\]]*\.gz", str(error))}
         for path in sorted(named & set(map(plain, files))):
-            damage = gzip_damage(Path(path))
+            damage = Path(path).is_file() and gzip_damage(Path(path))
             if damage:
                 raise DataError(f"{path} is damaged {damage}; fetch the file again") from None
         if re.search(_PARQUET_READER, str(error)):
