@@ -25,10 +25,10 @@ _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features
 _BATCH = 1024  # triples
 _EPOCHS, _CHECKED = 40, 2  # at most; from one look at the validation pairs to the next
-_PATIENCE = 3  # looks in vain: no better than before, or than the best strength had been after as many epochs
-_UNCHECKED_EPOCHS = 10  # without validation pairs
+_PATIENCE = 3  # looks that find it no better than before
+_UNCHECKED_EPOCHS, _UNCHECKED_REGULARISATION = 10, 0.01  # without validation pairs
 _LEARNING_RATE, _VISUAL_LEARNING_RATE = 0.05, 0.02
-_REGULARISATION = (0.3, 0.1, 0.03, 0.01, 0.003)  # the best on validation pairs is kept
+_REGULARISATION = (0.1, 0.03, 0.01, 0.003)  # the best on validation pairs is kept
 _START = 0.1  # standard deviation of the factors
 
 Floats = NDArray[np.float32]
@@ -76,19 +76,17 @@ def bpr(
     """Train on ``pairs`` [n, 2] of user and warm product (from 0) with ``looks`` [P, k], k = 0 for plain BPR.
 
     Returns vectors of users [U, d] and products [P, d] whose inner product is the score. Strength of
-    regularisation and number of epochs are those best on the validation pairs. The strongest goes first: a weaker one
-    learns faster and overfits sooner, so one that falls behind is given up.
+    regularisation and number of epochs are those best on the validation pairs.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     if not len(held_out.pairs):
         model = _start(users, looks, seed)
         for epoch in range(_UNCHECKED_EPOCHS):
-            _epoch(model, pairs, warm, epoch, _REGULARISATION[1], seed)
+            _epoch(model, pairs, warm, epoch, _UNCHECKED_REGULARISATION, seed)
         return model.vectors(warm)
     best: tuple[float, Floats, Floats] = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
-    leader: list[float] = []  # AUC of the best strength so far, look by look
     for regularisation in _REGULARISATION:
-        model, curve, in_vain = _start(users, looks, seed), list[float](), 0
+        model, highest, in_vain = _start(users, looks, seed), -1.0, 0
         for epoch in range(_EPOCHS):
             _epoch(model, pairs, warm, epoch, regularisation, seed)
             if (epoch + 1) % _CHECKED:
@@ -96,11 +94,9 @@ def bpr(
             user, product = model.vectors(warm)
             auc = held_out.auc(user, product)
             best = max(best, (auc, user, product), key=lambda found: found[0])
-            in_vain = 0 if auc > max([*curve, *leader[len(curve) : len(curve) + 1]], default=-1.0) else in_vain + 1
-            curve.append(auc)
+            highest, in_vain = (auc, 0) if auc > highest else (highest, in_vain + 1)
             if in_vain == _PATIENCE:
                 break
-        leader = max(leader, curve, key=lambda aucs: max(aucs, default=-1.0))
     return best[1], best[2]
 
 
