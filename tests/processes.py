@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,25 +27,36 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 @contextmanager
-def peak_memory(pid: int) -> Iterator[dict[str, float]]:
-    """While the body runs: the most resident memory, in MiB, of any process below ``pid`` with each command line."""
-    peaks: dict[str, float] = {}
+def meanwhile(action: Callable[[], None], seconds: float) -> Iterator[None]:
+    """While the body runs, do something again and again, after so many seconds each time."""
     done = threading.Event()
 
-    def watch() -> None:
-        while not done.wait(0.1):
-            for number, command in descendants(pid).items():
-                try:
-                    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{number}/status").read_text())
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-                if found:  # a process that has ended, and is not waited for, has none
-                    peaks[command] = max(peaks.get(command, 0.0), int(found.group(1)) / 1024)
+    def repeat() -> None:
+        while not done.wait(seconds):
+            action()
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
-        yield peaks
+        yield
     finally:
         done.set()
         thread.join()
+
+
+@contextmanager
+def peak_memory(pid: int) -> Iterator[dict[str, float]]:
+    """While the body runs: the most resident memory, in MiB, of any process below ``pid`` with each command line."""
+    peaks: dict[str, float] = {}
+
+    def watch() -> None:
+        for number, command in descendants(pid).items():
+            try:
+                found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{number}/status").read_text())
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if found:  # a process that has ended, and is not waited for, has none
+                peaks[command] = max(peaks.get(command, 0.0), int(found.group(1)) / 1024)
+
+    with meanwhile(watch, 0.1):
+        yield peaks

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 import cluster
 import pytest
 from cluster import Cluster
+from processes import meanwhile
 
 from vasg.config import load
 from vasg.runner import HOME
@@ -77,23 +77,16 @@ def executors_killed(running: Cluster) -> Iterator[list[int]]:
     On a machine so busy that three daemons need ten seconds and more, it is less often: nothing would ever get under way.
     """
     killed: list[int] = []
-    done = threading.Event()
 
     def kill() -> None:
-        while not done.wait(max(30.0, 3 * running.seconds)):
-            worker = list(running.workers)[len(killed) % len(running.workers)]
-            for pid, folder in running.executors().items():
-                if folder == worker:
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
+        worker = list(running.workers)[len(killed) % len(running.workers)]
+        for pid, folder in running.executors().items():
+            if folder == worker:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
 
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    try:
+    with meanwhile(kill, max(30.0, 3 * running.seconds)):
         yield killed
-    finally:
-        done.set()
-        thread.join()
 
 
 def files(folder: Path, beginning: str) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from damage import empty, flip_a_bit, truncate
 from fault_server import rows
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
@@ -16,20 +17,6 @@ from vasg.parts import write_parts
 from vasg.tables import Warehouse
 
 pytestmark = pytest.mark.fault
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, Path.unlink])

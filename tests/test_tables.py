@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import empty, flip_a_bit, truncate
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -188,26 +189,12 @@ def test_a_run_reads_one_moment_whatever_is_published_meanwhile(tmp_path: Path) 
 # ---- damage ----
 
 
-def damage_truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def damage_flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def damage_empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (damage_truncate, r"has \d+ bytes instead of \d+"),
-        (damage_flip, "other content than was published"),
-        (damage_empty, "has 0 bytes instead of"),
+        (truncate, r"has \d+ bytes instead of \d+"),
+        (flip_a_bit, "other content than was published"),
+        (empty, "has 0 bytes instead of"),
         (Path.unlink, "is missing"),
     ],
 )
