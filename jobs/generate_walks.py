@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 
 from vasg.job import Job, main
-from vasg.walks import graph, layout, partitioned, replicated
+from vasg.walks import graph, layout, replicated
 
 
 def body(job: Job) -> None:
     """Count degrees, choose the strategy by the size of the graph, walk, publish."""
-    job.start_spark()
+    job.session.start()
     config, settings, publication = job.config, job.config.walks, job.publication
     weighted = settings.transition == "rating"
     pairs = partial(job.warehouse.batches, "interactions", ["user", "product", "rating", "split"])
@@ -34,6 +34,8 @@ def body(job: Job) -> None:
         network = graph.build(pairs, degrees, users, weighted)
         parts = replicated.write_walks(job.spark, network, starts, layouts, config, directory)
     else:
+        from vasg.walks import partitioned  # and pandas with it: a quarter of a second that the others need not wait
+
         parts = partitioned.write_walks(job.read("interactions"), degrees, starts, layouts, config, directory)
     facts = {
         "walk_length": settings.walk_length, "walks_per_node": settings.walks_per_node, "lanes": settings.lanes,

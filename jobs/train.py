@@ -35,7 +35,7 @@ def resumed(plan: Plan, session: Callable[[], Any]) -> Log:
 def body(job: Job) -> None:
     """Train on the configured number of workers; a checkpoint of the same inputs is resumed."""
     settings = job.config.train
-    job.session |= SESSION
+    job.session.settings |= SESSION
     output, baselines = (job.publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
     plan = make_plan(job.warehouse, job.config, fingerprint(job.stage, job.config, job.warehouse), output, baselines)
     log = resumed(plan, lambda: job.spark)

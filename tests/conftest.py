@@ -11,8 +11,9 @@ from cluster import Cluster
 from hypothesis import settings as hypothesis_settings
 from pyspark.sql import SparkSession
 
-from vasg import job
+from vasg.job import main
 from vasg.runner import environment
+from vasg.session import SESSION
 
 ROOT = Path(__file__).resolve().parents[1]
 hypothesis_settings.register_profile("vasg", deadline=None)  # the first call compiles; tests never assert times
@@ -23,14 +24,15 @@ DATA = Path(os.environ.get("VASG_TEST_DATA", ROOT.parent / "shared" / "data"))
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A session as the jobs make it, on two threads that retry failed tasks."""
-    os.environ.update({k: v for k, v in environment().items() if k.startswith(("SPARK_HOME", "PYSPARK"))})
+    os.environ.update({k: v for k, v in environment().items() if k.startswith(("SPARK", "PYSPARK"))})
     builder = SparkSession.builder.master("local[2,2]").appName("vasg tests")
-    settings = job.SESSION | {
+    settings = SESSION | {
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": "2g",
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",  # as in spark_conf/local.conf: half the CPU time
+        "spark.python.daemon.module": "vasg.python_daemon",
         "spark.sql.shuffle.partitions": "4",
         "spark.local.dir": str(tmp_path_factory.mktemp("spark")),
         "spark.log.level": "OFF",
@@ -56,7 +58,7 @@ def run_job(spark: SparkSession) -> Callable[..., int]:
         arguments = ["--config", str(config), "--root", str(root)]
         for override in overrides:
             arguments += ["--set", override]
-        return job.main(name, module.body, arguments)
+        return main(name, module.body, arguments)
 
     return run
 

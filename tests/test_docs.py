@@ -10,7 +10,7 @@ from vasg import schemas
 from vasg.cli import _parser
 from vasg.config import Config, load
 from vasg.failpoints import POINTS
-from vasg.job import SESSION
+from vasg.session import SESSION
 from vasg.stages import stages
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,6 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,20 +18,12 @@ from pyspark.sql import DataFrame, SparkSession
 from vasg.config import Config, load, to_toml
 from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
 from vasg.installation import made_with
-from vasg.preflight import executor_fault, preflight
+from vasg.preflight import executor_fault
 from vasg.publication import Publication
+from vasg.session import Session, wait_for_ended
 from vasg.signals import ends_in_order
 from vasg.stages import Stage, fingerprint, is_up_to_date, stage
 from vasg.tables import Warehouse
-
-# Results depend on these, so they are set here and not left to a properties file.
-SESSION = {
-    "spark.sql.ansi.enabled": "true",  # Spark 3 and 4 differ in the default; errors beat silent nulls
-    "spark.sql.session.timeZone": "UTC",
-    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
-    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-}
 
 # How Java, numpy and torch say so.
 _NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
@@ -47,33 +38,12 @@ class Job:
         self.stage, self.config, self.warehouse = stage, config, warehouse
         self.publication, self.run_id = publication, run_id
         self.counts: dict[str, int | float | str] = {}
-        self.session = dict(SESSION)  # settings of the Spark session
-        self._started: Future[SparkSession] | None = None
-        self._own_session: SparkSession | None = None
-
-    def start_spark(self) -> Future[SparkSession]:
-        """Start the Spark session in the background: seconds in which a job can do what needs no Spark."""
-        if self._started is None:
-            own = SparkSession.getActiveSession() is None  # a caller's is not ours to stop
-            pool = ThreadPoolExecutor(1)
-            self._started = pool.submit(self._start, own)
-            pool.shutdown(wait=False)
-        return self._started
+        self.session = Session(f"vasg {stage.name}")
 
     @property
     def spark(self) -> SparkSession:
         """The Spark session, started when first asked for."""
-        return self.start_spark().result()
-
-    def _start(self, own: bool) -> SparkSession:
-        builder = SparkSession.builder.appName(f"vasg {self.stage.name}")
-        for key, value in self.session.items():
-            builder = builder.config(key, value)
-        session = builder.getOrCreate()
-        if own:
-            self._own_session = session
-            preflight(session.sparkContext)
-        return session
+        return self.session.start().result()
 
     def read(self, table: str) -> DataFrame:
         """A table this stage declares as its input."""
@@ -83,13 +53,6 @@ class Job:
     def count(self, **counts: int | float | str) -> None:
         """Report what happened to the data; shown in the stage summary and kept in run.json."""
         self.counts |= counts
-
-    def stop(self) -> None:
-        """Stop the Spark session if there is one."""
-        if self._started:
-            wait([self._started])
-        if self._own_session:
-            self._own_session.stop()
 
 
 def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = None) -> int:
@@ -103,6 +66,9 @@ def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = No
         return 0
     except Exception as error:
         return complain(f"vasg {name}", error, verbose)
+    finally:
+        if argv is not None:  # the caller goes on, perhaps with a session of its own
+            wait_for_ended()
 
 
 def complain(who: str, error: Exception, verbose: bool) -> int:
@@ -173,7 +139,7 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
             try:
                 body(job)
             finally:
-                job.stop()
+                job.session.stop()
             summary = {
                 "seconds": round(time.monotonic() - started, 1),
                 "rows_in": {table: int(warehouse.manifest(table)["rows"]) for table in this.reads},

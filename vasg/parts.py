@@ -108,6 +108,15 @@ def _by_target(found: Sequence[tuple[str, Part]], targets: Mapping[str, Target])
     return {key: [part for target, part in ordered if target == key] for key in targets}
 
 
+def _encodings(schema: pa.Schema) -> dict[str, str]:
+    """Lists of whole numbers, that is walks, in as many bits as they need: a quarter less work than zstd has with them whole."""
+    return {
+        f"{field.name}.list.element": "DELTA_BINARY_PACKED"
+        for field in schema
+        if pa.types.is_list(field.type) and pa.types.is_integer(field.type.value_type)
+    }
+
+
 class _File:
     """A Parquet file that is created with its first row group."""
 
@@ -119,8 +128,9 @@ class _File:
         schema = self._target.schema
         if self._writer is None:
             self._writer = pq.ParquetWriter(
-                self._path, schema, compression="zstd", use_dictionary=False, write_statistics=False
-            )
+                self._path, schema, compression="zstd", use_dictionary=False, write_statistics=False,
+                column_encoding=_encodings(schema),
+            )  # fmt: skip
         row_group = table.select(schema.names).cast(schema)
         self._writer.write_table(row_group, row_group_size=max(1, table.num_rows))
 

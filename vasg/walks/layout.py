@@ -22,7 +22,7 @@ from vasg.parts import Target
 from vasg.randomness import hash64
 from vasg.walks.graph import node_type
 
-_MACRO_ROWS = 8  # of a file, at most: tasks stay short and many, yet worth their start ...
+_MACRO_ROWS = 16  # of a file, at most: tasks of some tenths of a second, for their start takes one ...
 _FILES = 4096  # ... unless there would be more files than this
 
 

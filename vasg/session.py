@@ -1,0 +1,68 @@
+"""The Spark session of a job: started in the background, checked, and ended without waiting for what nobody needs."""
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Thread
+
+from pyspark.sql import SparkSession
+
+from vasg.preflight import preflight
+
+# Results depend on these, so they are set here and not left to a properties file.
+SESSION = {
+    "spark.sql.ansi.enabled": "true",  # Spark 3 and 4 differ in the default; errors beat silent nulls
+    "spark.sql.session.timeZone": "UTC",
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
+
+_ending: list[Thread] = []  # PySpark's part of sessions that Java has stopped
+
+
+class Session:
+    """At most one session; ``settings`` may change until it starts."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self.settings = name, dict(SESSION)
+        self._started: Future[SparkSession] | None = None
+        self._own: SparkSession | None = None
+
+    def start(self) -> Future[SparkSession]:
+        """Start it in the background: seconds in which a job can do what needs no Spark."""
+        if self._started is None:
+            wait_for_ended()
+            own = SparkSession.getActiveSession() is None  # a caller's is not ours to stop
+            pool = ThreadPoolExecutor(1)
+            self._started = pool.submit(self._start, own)
+            pool.shutdown(wait=False)
+        return self._started
+
+    def _start(self, own: bool) -> SparkSession:
+        builder = SparkSession.builder.appName(self._name)
+        for key, value in self.settings.items():
+            builder = builder.config(key, value)
+        session = builder.getOrCreate()
+        if own:
+            self._own = session
+            preflight(session.sparkContext)
+        return session
+
+    def stop(self) -> None:
+        """Stop it if it was started here; after this no task runs any more.
+
+        PySpark then waits up to a second for a thread of its own that sleeps: in the background, because a job is over.
+        """
+        if self._started:
+            wait([self._started])
+        if self._own:
+            self._own.sparkContext._jsc.stop()
+            thread = Thread(target=self._own.stop, daemon=True)
+            thread.start()
+            _ending.append(thread)
+            self._own = None
+
+
+def wait_for_ended() -> None:
+    """Until then, a process that goes on would get a session that has ended."""
+    while _ending:
+        _ending.pop().join()
