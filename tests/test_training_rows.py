@@ -81,8 +81,11 @@ def test_workers_of_a_host_exchange_and_add_up(size: int) -> None:
             sent = torch.arange(size).repeat_interleave(index + 1) * 100 + index * 10 + step
             came, counts = this.exchange(sent[:, None].expand(-1, 3), few)
             assert counts == [k + 1 for k in range(size)]
-            rows.append(came[:, 2].tolist())
-        none, _ = this.exchange(torch.zeros(0, 3), [0] * size)
+            rows.append(torch.cat(came)[:, 2].tolist())  # now: the next exchange may write over it
+            order = torch.arange(len(sent)).flip(0)  # the same rows of a table that has them the other way round
+            chosen, _ = this.exchange(sent.flip(0)[:, None].expand(-1, 3), few, order)
+            assert torch.cat(chosen)[:, 0].tolist() == rows[-1]
+        none = torch.cat(this.exchange(torch.zeros(0, 3), [0] * size)[0])
         sums = [this.total(torch.arange(n, dtype=torch.float64) * (index + 1)) for n in (1, large)]  # the boxes grow
         return rows, none.shape, sums
 

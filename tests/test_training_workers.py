@@ -62,8 +62,13 @@ def _both_ways(workers: Workers, _: None) -> list[list[object]]:
     for host in (workers._host, None):
         workers._host = host
         rows = torch.arange(12.0).reshape(4, 3) + 100 * workers.index
-        came, counts = workers.exchange(rows, [1, 3] if workers.index else [2, 2], "rows")
-        found.append([host is None, came.tolist(), counts, workers.total(rows, "sum").tolist()])
+        parts, counts = workers.exchange(rows, [1, 3] if workers.index else [2, 2], "rows")
+        came = torch.cat(parts)
+        chosen, _ = workers.exchange(
+            rows.flip(0), [1, 3] if workers.index else [2, 2], "rows", torch.tensor([3, 2, 1, 0])
+        )
+        same = torch.equal(torch.cat(chosen), came)
+        found.append([host is None, came.tolist(), counts, same, workers.total(rows, "sum").tolist()])
     return found
 
 
@@ -71,7 +76,7 @@ def test_memory_shared_on_a_host_gives_what_horovod_gives(tmp_path: Path, spark:
     by_memory, by_horovod = launch(_both_ways, None, 2, "spark", lambda: spark, tmp_path / "progress.log")
     assert [by_memory[0], by_horovod[0]] == [False, True]
     assert by_memory[1:] == by_horovod[1:]
-    assert by_memory[2] == [2, 1]
+    assert by_memory[2:4] == [[2, 1], True]
 
 
 @pytest.mark.fault

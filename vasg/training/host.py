@@ -66,42 +66,61 @@ class Host:
         socket.send_fds(peer, [b"boxes"], self._mine)
         return list(socket.recv_fds(peer, 5, 2)[1])
 
-    def exchange(self, values: Tensor, counts: list[int]) -> tuple[Tensor, list[int]]:
-        """The rows of ``values`` for each worker come one after another, ``counts`` of them; see ``Workers.exchange``."""
-        shown, sent = self.post(values, counts)
-        begins = [sum(to[: self.index]) for to in sent]
+    def exchange(self, values: Tensor, counts: list[int], rows: Tensor | None = None) -> tuple[list[Tensor], list[int]]:
+        """See ``Workers.exchange``."""
+        room = self._room((sum(counts), *values.shape[1:]), values)
+        begins = np.concatenate(([0], np.cumsum(counts))).tolist()
+        for peer in self._peers:
+            begin, end = begins[peer : peer + 2]
+            if rows is None:
+                room[begin:end] = values[begin:end]
+            else:
+                torch.index_select(values, 0, rows[begin:end], out=room[begin:end])
+        shown, sent = self._show(room, counts)
+        begin, end = begins[self.index : self.index + 2]
+        own = values[begin:end] if rows is None else values.index_select(0, rows[begin:end])
         came = [to[self.index] for to in sent]
-        return torch.cat([rows[b : b + n] for rows, b, n in zip(shown, begins, came, strict=True)]), came
+        firsts = [sum(to[: self.index]) for to in sent]
+        parts = [part[first : first + n] for part, first, n in zip(shown, firsts, came, strict=True)]
+        parts[self.index] = own
+        return parts, came
 
     def total(self, values: Tensor) -> Tensor:
         """Elementwise sum over all workers, each adding up its share of the elements: the same bits everywhere."""
         flat, shares = values.flatten(), [values.numel() * k // self.size for k in range(self.size + 1)]
-        shown, _ = self.post(flat, [])
         mine = slice(shares[self.index], shares[self.index + 1])
-        own = reduce(torch.add, [part[mine] for part in shown])
-        return torch.cat(self.post(own, [])[0]).view_as(values)
+        own = reduce(torch.add, [part[mine] for part in self._post(flat)])
+        return torch.cat(self._post(own)).view_as(values)
 
-    def post(self, values: Tensor, counts: list[int]) -> tuple[list[Tensor], list[list[int]]]:
-        """Show everybody ``values`` [n, ...] and ``counts``; returns what every worker shows, in their order.
+    def _post(self, values: Tensor) -> list[Tensor]:
+        """Show everybody ``values`` [n]; returns what every worker shows, in their order."""
+        room = self._room(values.shape, values)
+        room.copy_(values)
+        return self._show(room, [])[0]
 
-        Types and the sizes behind the first are the same on all workers. What is returned may be read until the next
-        post but one. Raises ConnectionError when a worker is gone.
+    def _room(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor of this shape in the box whose turn it is, to be filled and shown."""
+        self._turn = 1 - self._turn
+        numbers = int(np.prod(shape))
+        return self._map(self._mine[self._turn], numbers * like.element_size(), like)[:numbers].view(shape)
+
+    def _show(self, room: Tensor, counts: list[int]) -> tuple[list[Tensor], list[list[int]]]:
+        """Let everybody see ``room`` [n, ...] and ``counts``; returns what every worker shows, in their order.
+
+        Types and the sizes behind the first are the same on all workers. What is returned may be read until the next is shown.
+        Raises ConnectionError when a worker is gone.
         """
-        values = values.contiguous()
-        box = self._turn = 1 - self._turn
-        bytes_ = values.numel() * values.element_size()
-        self._map(self._mine[box], bytes_, values)[: values.numel()] = values.flatten()
-        shown, answers = {self.index: values}, {self.index: counts}
+        shown, answers = {self.index: room}, {self.index: counts}
         for to in self._peers.values():
-            to.send(np.array([bytes_, *counts], np.int64).tobytes())
+            to.send(np.array([len(room), *counts], np.int64).tobytes())
         for peer, to in self._peers.items():
             answer = to.recv(8 * (1 + len(counts)))
             if not answer:
                 raise ConnectionError(f"training worker {peer} is gone")
-            bytes_, *answers[peer] = np.frombuffer(answer, np.int64).tolist()
-            numbers = bytes_ // values.element_size()
-            part = self._map(self._theirs[peer][box], bytes_, values)[:numbers]
-            shown[peer] = part.view(-1, *values.shape[1:])
+            length, *answers[peer] = np.frombuffer(answer, np.int64).tolist()
+            numbers = length * int(np.prod(room.shape[1:]))
+            part = self._map(self._theirs[peer][self._turn], numbers * room.element_size(), room)[:numbers]
+            shown[peer] = part.view(length, *room.shape[1:])
         everyone = range(self.size)
         return [shown[k] for k in everyone], [answers[k] for k in everyone]
 

@@ -57,12 +57,13 @@ def skip_gram(
             for i in range(length):
                 for half in range(2):
                     counts = share[i, half] * negative_weight / np.float32(size)
+                    scale = counts * weight[i]
                     product, linear = one, zero  # the sum of log(1 + e) is the logarithm of one product
                     for k in range(half * size, (half + 1) * size):
                         x, e = noise[i, k], noise_exp[i * 2 * size + k]
                         product *= one + e
                         linear += max(x, zero)
-                        noise[i, k] = counts * weight[i] * (one if x > zero else e) / (one + e)
+                        noise[i, k] = scale * (one if x > zero else e) / (one + e)
                     loss[i] += counts * (linear + np.log(product))
             np.dot(noise, other, back)
             np.dot(noise.T, own, other_back)

@@ -50,8 +50,9 @@ def distinct(nodes: Any, owners: int, found: Any, index: Any) -> Any:
 def add(target: Any, rows: Any, values: Any) -> None:
     """target[rows] += values [n, d], also where a row occurs again."""
     for i in range(rows.size):
+        row = rows[i]  # once: a compiler that reads it again for each element makes no vectors
         for d in range(values.shape[1]):
-            target[rows[i], d] += values[i, d]
+            target[row, d] += values[i, d]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
@@ -59,9 +60,9 @@ def pull(gradient: Any, values: Any, prior: Any, rows: Any, strength: Any) -> No
     """Add to ``gradient`` [m, D + 2] that of strength / 2 x pairs x ||X - prior||^2; its last column is the pairs."""
     dim = prior.shape[1]
     for i in range(rows.size):
-        factor = strength * gradient[i, dim + 1]
+        row, factor = rows[i], strength * gradient[i, dim + 1]
         for d in range(dim):
-            gradient[i, d] += factor * (values[rows[i], d] - prior[rows[i], d])
+            gradient[i, d] += factor * (values[row, d] - prior[row, d])
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)

@@ -44,7 +44,9 @@ class ShardedRows:
         self.workers, self.dim, self.device = workers, dim, device
         own = np.arange(workers.index, nodes, workers.size)
         self.own = torch.from_numpy(own).to(device)
-        self.values = torch.zeros(len(own), dim + 1)
+        self.values = torch.from_numpy(
+            np.zeros((len(own), dim + 1), np.float32)
+        )  # numpy asks for huge pages, torch does not
         for start in range(0, len(own), _CHUNK):
             chunk = own[start : start + _CHUNK, None]
             values = randomness.normal(seed, "initialisation", chunk, np.arange(dim)) * scale
@@ -60,20 +62,21 @@ class ShardedRows:
     def fetch(self, nodes: Tensor) -> Fetched:
         """Rows of ``nodes`` of any shape, from wherever they live. All workers must call this together."""
         found, index, sent = distinct(nodes, self.workers.size)
-        asked, asked_by = self.workers.exchange(found, sent, "nodes")
-        asked //= self.workers.size
-        rows, _ = self.workers.exchange(self.values.index_select(0, asked), asked_by, "rows")
-        return Fetched(found, index, rows, sent, asked)
+        asking, asked_by = self.workers.exchange(found, sent, "nodes")
+        asked = torch.cat(asking) // self.workers.size
+        rows, _ = self.workers.exchange(self.values, asked_by, "rows", asked)
+        return Fetched(found, index, torch.cat(rows), sent, asked)
 
     def collect(self, fetched: Fetched, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Send ``gradient`` [n, any] back to the owners; returns (distinct local rows [m], their summed gradient [m, any])."""
-        received, _ = self.workers.exchange(gradient, fetched.sent, "gradient")
         rows, index, _ = distinct(fetched.asked, 1)
-        summed = received.new_zeros(len(rows), received.shape[1])
-        if summed.device.type == "cpu":
-            rows_kernel.add(summed.numpy(), index.numpy(), received.numpy())
-        else:
-            summed.index_add_(0, index, received)
+        received, _ = self.workers.exchange(gradient, fetched.sent, "gradient")
+        summed = gradient.new_zeros(len(rows), gradient.shape[1])
+        for part, places in zip(received, index.split([len(part) for part in received]), strict=True):
+            if summed.device.type == "cpu":
+                rows_kernel.add(summed.numpy(), places.numpy(), part.numpy())
+            else:
+                summed.index_add_(0, places, part)
         return rows, summed
 
     def update(self, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:

@@ -49,19 +49,24 @@ class Workers:
         summed: Tensor = hvd.allreduce(values, op=hvd.Sum, name=name)
         return summed
 
-    def exchange(self, values: Tensor, counts: list[int], name: str) -> tuple[Tensor, list[int]]:
-        """Send the first ``counts[0]`` rows to worker 0, the next ``counts[1]`` to worker 1, ...
+    def exchange(
+        self, values: Tensor, counts: list[int], name: str, rows: Tensor | None = None
+    ) -> tuple[list[Tensor], list[int]]:
+        """Send the first ``counts[0]`` rows of ``values`` (or of ``values[rows]``) to worker 0, the next to worker 1, ...
 
-        Returns the rows received, in the order of the senders, and how many came from each.
+        Returns the rows received, which one after another are in the order of the senders, and how many came from each.
+        They may be memory that is used again: read them before the next exchange or sum.
         """
-        if self.size == 1:
-            return values, counts
         if self._host and values.device.type == "cpu":
-            return self._host.exchange(values, counts)
+            return self._host.exchange(values, counts, rows)
+        if rows is not None:
+            values = values.index_select(0, rows)
+        if self.size == 1:
+            return [values], counts
         import horovod.torch as hvd
 
         received, splits = hvd.alltoall(values.contiguous(), splits=torch.tensor(counts, dtype=torch.int32), name=name)
-        return received, splits.tolist()
+        return [received], splits.tolist()
 
     def say(self, text: str) -> None:
         """Tell people something, once for all workers. Horovod holds back what workers print, so it goes by a file."""
