@@ -1,5 +1,6 @@
 """Exact AUC and top 100 for every user in one pass, beside the bare matrix product and what gives the top 100 alone."""
 
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
             ("bare matrix product (gives neither)", lambda: matrix_product(users, products)),
             ("faiss flat (no AUC, nothing masked)", lambda: measure.peer("topk_faiss.py", Path(folder, "vectors.npz"))),
             ("implicit (no AUC)", lambda: measure.peer("topk_implicit.py", Path(folder, "vectors.npz"))),
+            ("Spark MLlib (no AUC, nothing masked)", lambda: mllib(Path(folder, "vectors.npz"))),
         ):
             seconds = measure.alternate(lambda: ours(shop, users, products), theirs, rounds)
             floor = f"floor: {2 * DIM * scores / 1e3:.0f} GFLOP of matrix product"
@@ -62,6 +64,11 @@ def prepare(shop: Shop, users: np.ndarray, products: np.ndarray) -> tuple[Arrays
     settings = Settings(shop.products, columns.warm_tiles, (_TOP, 0))
     score_block(arrays, settings, 0, 8)
     return arrays, settings
+
+
+def mllib(vectors: Path) -> float:
+    """Seconds of recommendForAllUsers on the same vectors, in the project's own environment, which has Spark."""
+    return measure.report([sys.executable, measure.HERE / "peers" / "topk_mllib.py", vectors])["seconds"]
 
 
 def matrix_product(users: np.ndarray, products: np.ndarray) -> float:

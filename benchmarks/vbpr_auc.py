@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import measure
+from benchmarks import measure, quality
 from vasg.feature_matrix import feature_matrix
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.inputs import Purchases, read_purchases
@@ -45,7 +45,7 @@ def main(root: Path) -> None:
             models |= dict(cornac(purchases, train, features, looks, seed, Path(folder)))
             for name, vectors in models.items():
                 for kind in ("warm", "cold"):
-                    found[name, kind, seed] = test_auc(purchases, vectors, kind)
+                    found[name, kind, seed] = quality.auc(purchases, *vectors, f"test_{kind}")
     for kind in ("warm", "cold"):
         for theirs in ("as shipped", "repaired", "repaired, our components"):
             for mine in ("ours", "ours, like Cornac"):
@@ -105,20 +105,6 @@ def cornac(
         measure.peer_report("vbpr_cornac.py", *paths, _EPOCHS, seed, how, out, environment=".venv-cornac")
         vectors = np.load(out)
         yield name, (vectors["user"], vectors["product"])
-
-
-def test_auc(purchases: Purchases, vectors: Vectors, kind: str) -> NDArray[np.float64]:
-    """AUC of each test pair of this kind among the products of its kind that its user is not known to have bought."""
-    user, product = vectors
-    ranked = np.arange(purchases.warm) if kind == "warm" else np.arange(purchases.warm, purchases.products)
-    starts, chosen = purchases.row_starts(), np.flatnonzero(purchases.of(f"test_{kind}"))
-    found = np.empty(len(chosen))
-    for n, at in enumerate(chosen):
-        buyer = purchases.user[at]
-        scores, own = product[ranked] @ user[buyer], product[purchases.product[at]] @ user[buyer]
-        rest = scores[~np.isin(ranked, purchases.product[starts[buyer] : starts[buyer + 1]])]
-        found[n] = ((rest < own) + 0.5 * (rest == own)).mean()
-    return found
 
 
 if __name__ == "__main__":
