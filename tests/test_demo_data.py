@@ -102,16 +102,26 @@ def test_oracle_is_far_above_popularity_and_below_one(shop: tuple[Path, planted.
     assert shuffled < oracle - 0.15  # it is each user's own taste that counts
 
 
-def test_pictures_tell_of_the_style_but_not_all() -> None:
+@pytest.mark.parametrize(("blur", "least", "most"), [(planted.Nature.blur, 0.7, 0.99), (10, -0.2, 0.1)])
+def test_pictures_tell_of_the_style_as_much_as_asked(blur: float, least: float, most: float) -> None:
     made = planted.plant(3, 50, 1_500, 500)
-    features = np.vstack(list(planted.features(3, made.styles, 96)))
+    features = np.vstack(list(planted.features(3, made.styles, 96, blur)))
     known, unknown = (
         np.hstack([features, np.ones((1_500, 1))])[:1_000],
         np.hstack([features, np.ones((1_500, 1))])[1_000:],
     )
     decoded = unknown @ np.linalg.lstsq(known, made.styles[:1_000], rcond=None)[0]
     explained = 1 - np.var(made.styles[1_000:] - decoded) / np.var(made.styles[1_000:])
-    assert 0.7 < explained < 0.99
+    assert least < explained < most
+
+
+def test_nature_decides_what_is_bought() -> None:
+    indifferent = planted.plant(3, 300, 400, 3_000, planted.Nature(taste=0, popularity=0))
+    fashion = planted.plant(3, 300, 400, 3_000, planted.Nature(taste=0, popularity=2))
+    counts = [np.bincount(shop.products, minlength=400) for shop in (indifferent, fashion)]
+    shares = [np.sort(count)[-40:].sum() / 3_000 for count in counts]
+    assert shares[0] < 0.2 < 0.6 < shares[1]  # of the tenth of products that sells best
+    assert not indifferent.tastes.any()
 
 
 def test_oracle_follows_the_ids_it_is_asked_for(shop: tuple[Path, planted.Planted]) -> None:
@@ -154,6 +164,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(shop: tuple[Path, planted.P
     [
         (["--users=0"], "--users and --dim must be 1 or more"),
         (["--products=9"], "--products must be 10 or more"),
+        (["--blur=nan"], "--taste, --popularity and --blur must be numbers from 0"),
         (["--users=100", "--ratings=499"], "--ratings 499 must lie between 5 a user (500)"),
         (["--size=huge"], "invalid choice: 'huge'"),
     ],

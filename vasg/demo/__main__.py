@@ -1,13 +1,14 @@
 """``python -m vasg.demo --out DIR``: write a demo shop."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vasg.demo.amazon_files import CONFIG, write
-from vasg.demo.planted import MIN_PRODUCTS
+from vasg.demo.planted import MIN_PRODUCTS, Nature
 from vasg.errors import OutputError, UsageError, VasgError
 from vasg.job import Parser
 
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         size = _size(arguments)
         try:
-            write(Path(arguments.out), arguments.seed, size.users, size.products, size.ratings, size.dim)
+            nature = Nature(arguments.taste, arguments.popularity, arguments.blur)
+            write(Path(arguments.out), arguments.seed, size.users, size.products, size.ratings, size.dim, nature)
         except OSError as error:
             raise OutputError(f"{arguments.out} cannot be written: {error.strerror}") from None
     except VasgError as error:
@@ -52,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--products", type=int, metavar="N")
     parser.add_argument("--ratings", type=int, metavar="N", help="distinct (user, product) pairs")
     parser.add_argument("--dim", type=int, metavar="I", help="length of an image feature")
+    for name, what in (
+        ("taste", "how much a user's taste decides"),
+        ("popularity", "how steeply popularity falls; 0: flat"),
+        ("blur", "how little a picture shows of its product's style; 10: next to nothing"),
+    ):
+        default = getattr(Nature, name)
+        parser.add_argument(f"--{name}", type=float, default=default, metavar="X", help=f"{what} (default {default})")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -63,6 +72,8 @@ def _size(arguments: argparse.Namespace) -> Size:
     size = Size(**{name: getattr(default, name) if value is None else value for name, value in given.items()})
     if size.users < 1 or size.dim < 1 or arguments.seed < 0:
         raise UsageError("--users and --dim must be 1 or more, --seed 0 or more")
+    if not all(0 <= value < math.inf for value in (arguments.taste, arguments.popularity, arguments.blur)):
+        raise UsageError("--taste, --popularity and --blur must be numbers from 0")
     if size.products < 2 * MIN_PRODUCTS:
         raise UsageError(f"--products must be {2 * MIN_PRODUCTS} or more")
     if not MIN_PRODUCTS * size.users <= size.ratings <= size.users * size.products // 4:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vasg.demo.planted import Floats, Planted, counter, features, plant
+from vasg.demo.planted import DEFAULT, Floats, Nature, Planted, counter, features, plant
 from vasg.demo.template import TEMPLATE
 from vasg.randomness import integers, normal
 
@@ -48,11 +48,13 @@ _WORDS = (
 _WHEN, _TEXT, _AGAIN, _OTHER, _DETAILS, _OTHER_STYLE = range(16, 22)
 
 
-def write(directory: Path, seed: int, users: int, products: int, ratings: int, dim: int) -> Planted:
+def write(
+    directory: Path, seed: int, users: int, products: int, ratings: int, dim: int, nature: Nature = DEFAULT
+) -> Planted:
     """Generate a shop and write all its files into ``directory``; returns it. The same arguments give the same bytes."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CONFIG).unlink(missing_ok=True)  # written last: where it is, the rest is complete
-    shop = plant(seed, users, products, ratings)
+    shop = plant(seed, users, products, ratings, nature)
     others = max(1, round(OTHER_PRODUCTS * products))
     user_ids, product_ids = reviewer_ids(users), asins(products + others)
     other_styles = normal(
@@ -61,7 +63,9 @@ def write(directory: Path, seed: int, users: int, products: int, ratings: int, d
     _write_lines(directory / REVIEWS, _reviews(seed, shop, user_ids, product_ids))
     _write_lines(directory / METADATA, (repr(_metadata(seed, i, products, str(a))) for i, a in enumerate(product_ids)))
     with (directory / FEATURES).open("wb") as file:
-        _write_features(file, seed, product_ids, np.vstack([shop.styles, other_styles.astype(np.float32)]), dim)
+        _write_features(
+            file, seed, product_ids, np.vstack([shop.styles, other_styles.astype(np.float32)]), dim, nature.blur
+        )
     taste, style = shop.oracle()
     np.savez(directory / ORACLE, user_ids=user_ids, product_ids=product_ids[:products], users=taste, products=style)
     (directory / CONFIG).write_text(TEMPLATE.format(seed=seed, dim=dim), encoding="utf-8")
@@ -138,11 +142,13 @@ def _metadata(seed: int, index: int, products: int, asin: str) -> dict[str, Any]
     return line | {"salesRank": {"Clothing": index + 1}}
 
 
-def _write_features(file: BinaryIO, seed: int, product_ids: NDArray[np.str_], styles: Floats, dim: int) -> None:
+def _write_features(
+    file: BinaryIO, seed: int, product_ids: NDArray[np.str_], styles: Floats, dim: int, blur: float
+) -> None:
     """Records of a 10-byte product id and ``dim`` little-endian float32, without anything between them."""
     record = np.dtype([("asin", "S10"), ("feature", "<f4", (dim,))])
     begin = 0
-    for block in features(seed, styles, dim):
+    for block in features(seed, styles, dim, blur):
         records = np.empty(len(block), record)
         records["asin"] = product_ids[begin : begin + len(block)].astype("S10")
         records["feature"] = block

@@ -2,7 +2,7 @@
 
 Product p has a style ``s_p`` in R^T (a cluster's centre and a spread of its own) and a popularity ``w_p`` (a power law);
 user u has a taste ``z_u`` in R^T. A user's products are drawn one after another without replacement, each in proportion
-to ``exp(TASTE z_u . s_p / sqrt(T)) w_p``. The log of that, an inner product, is the oracle: no score ranks better.
+to ``exp(taste z_u . s_p / sqrt(T)) w_p``. The log of that, an inner product, is the oracle: no score ranks better.
 A product's picture shows a blurred style, and the image feature is a noisy rectified projection of it, so pictures
 tell most of the style, but not all.
 """
@@ -22,9 +22,6 @@ Longs = NDArray[np.int64]
 T = 8  # dimensions of style and taste
 CLUSTERS = 32  # of styles
 SPREAD = 0.6  # standard deviation of a style around its cluster; styles have variance 1 in each dimension
-TASTE = 1.9  # how much taste decides: the standard deviation of log-propensity that comes from it
-POPULARITY = 0.4  # exponent of the power law of popularity over popularity ranks
-BLUR = 0.2  # standard deviation of the picture's style around the product's
 FEATURE_NOISE = 0.5  # standard deviation of the noise on each dimension before rectification
 FEATURE_BIAS = -0.7  # makes about three in four dimensions zero, as in the features of a rectified network layer
 MIN_PRODUCTS = 5  # of a user
@@ -39,6 +36,18 @@ _CLUSTER, _CENTRE, _SPREAD, _RANK, _TASTE, _ACTIVITY, _CHOICE, _RATING, _BLUR, _
 def counter(purpose: int, index: Any = 0) -> Any:
     """The first random counter of draw ``purpose`` for row ``index`` (int or array, below 2**32)."""
     return (purpose << 32) + np.asarray(index, np.int64)
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What purchases depend on, and how much the pictures tell."""
+
+    taste: float = 1.9  # standard deviation of log-propensity that comes from taste
+    popularity: float = 0.4  # exponent of the power law of popularity over popularity ranks
+    blur: float = 0.2  # standard deviation of the picture's style around the product's, whose own is 1
+
+
+DEFAULT = Nature()
 
 
 @dataclass(frozen=True)
@@ -58,24 +67,24 @@ class Planted:
         return np.hstack([self.tastes, ones]), np.hstack([self.styles, self.log_popularity[:, None]])
 
 
-def plant(seed: int, users: int, products: int, ratings: int) -> Planted:
+def plant(seed: int, users: int, products: int, ratings: int, nature: Nature = DEFAULT) -> Planted:
     """Draw styles, tastes and about ``ratings`` distinct purchases (exactly as many unless a user would own half the shop)."""
     cluster = hash64(seed, "demo", counter(_CLUSTER), np.arange(products)) % np.uint64(CLUSTERS)
     centres = _normals(seed, _CENTRE, CLUSTERS, T)
     styles = np.sqrt(1 - SPREAD**2) * centres[cluster] + SPREAD * _normals(seed, _SPREAD, products, T)
     rank = permutation(seed, "demo", int(counter(_RANK)), products)
-    log_popularity = -POPULARITY * np.log1p(rank)
-    tastes = TASTE / np.sqrt(T) * _normals(seed, _TASTE, users, T)
+    log_popularity = -nature.popularity * np.log1p(rank)
+    tastes = nature.taste / np.sqrt(T) * _normals(seed, _TASTE, users, T)
     counts = _activity(seed, users, products, ratings)
     styles, log_popularity, tastes = (x.astype(np.float32) for x in (styles, log_popularity, tastes))
     buyer, bought, liking = _purchases(seed, tastes, styles, log_popularity, counts)
     return Planted(styles, log_popularity, tastes, buyer, bought, _stars(seed, buyer, bought, liking))
 
 
-def features(seed: int, styles: Floats, dim: int) -> Iterator[Floats]:
+def features(seed: int, styles: Floats, dim: int, blur: float = Nature.blur) -> Iterator[Floats]:
     """Image features of all products in blocks [*, dim], non-negative: ReLU(projection (style + blur) + bias + noise)."""
     projection = _normals(seed, _PROJECTION, dim, T).astype(np.float32) / np.float32(np.sqrt(T))
-    shown = styles + BLUR * _normals(seed, _BLUR, *styles.shape).astype(np.float32)
+    shown = styles + blur * _normals(seed, _BLUR, *styles.shape).astype(np.float32)
     rows = max(1, _BLOCK // dim)
     for begin in range(0, len(styles), rows):
         index = np.arange(begin, min(begin + rows, len(styles)))

@@ -41,14 +41,14 @@ class Mapping:
         x = self.rows.embeddings[self.local].double()
         return torch.cat([torch.stack([x.new_tensor(len(x)), x.square().sum()]), x.sum(0)])
 
-    def epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the warm products with a picture; returns the mean losses in units of their variance."""
+    def epoch(self, epoch: int, batches: int) -> dict[str, float]:
+        """The first ``batches`` of a pass over the warm products with a picture; mean losses in units of their variance."""
         seed = self.plan.config.seed
         # a product's place in the order is a hash of its own, so every worker finds its part of each global batch
         place = torch.from_numpy(randomness.uniform(seed, "mapping_order", epoch, self.product.cpu().numpy()))
         batch_of = (place * self.batches).long().to(self.rows.device)
         sums = torch.zeros(3, dtype=torch.float64)
-        for batch in range(self.batches):
+        for batch in range(batches):
             sums += self._step((batch_of == batch).nonzero()[:, 0], _STAGE + epoch * self.batches + batch)
         reconstruction, regression, count = sums.tolist()
         return {"reconstruction": reconstruction / max(count, 1.0), "regression": regression / max(count, 1.0)}

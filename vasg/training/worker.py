@@ -147,9 +147,10 @@ def _mapping(plan: Plan, workers: Workers, mapping: Mapping) -> Log:
     """Stage 2: the encoder, decoder frozen."""
     mapping.decoder.requires_grad_(False)
     log, started = Log(), time.monotonic()
-    epochs = -(-plan.config.train.mapping.steps // mapping.batches)
+    steps = plan.config.train.mapping.steps
+    epochs = -(-steps // mapping.batches)
     for epoch in range(epochs):
-        figures = mapping.epoch(epoch)
+        figures = mapping.epoch(epoch, min(mapping.batches, steps - epoch * mapping.batches))
         log += [("mapping", epoch + 1, name, value) for name, value in figures.items()]
         if (epoch + 1) % max(1, epochs // 4) == 0:
             text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
