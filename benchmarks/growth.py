@@ -1,7 +1,7 @@
 """What an edge, a step of a walk, a pair and a score cost as the shop grows tenfold and tenfold again.
 
-``python -m benchmarks.growth [--largest NODES] [QUANTITY ...]`` writes growth.json and draws growth.png. Everything runs
-on one core. Each size is a process of its own, so that its peak of memory is its own.
+``python -m benchmarks.growth [--largest NODES] [QUANTITY ...]`` writes growth.json and draws growth.png. Everything but
+the whole job runs on one core. Each size is a process of its own, so that its peak of memory is its own.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from benchmarks import measure, scoring, skipgram
+from benchmarks import measure, scoring, skipgram, walks
 from benchmarks.data import Shop
 from benchmarks.walks import LENGTH, PER_NODE
 from vasg.analysis.drawing import BLUE, GREY
@@ -71,16 +71,24 @@ def edges_and_steps(nodes: int) -> dict[str, tuple[float, float]]:
     (degrees, network), seconds = _timed(built)
     starts = np.random.default_rng(1).choice(np.flatnonzero(degrees), _WALKS)
     out = np.empty((16_384, LENGTH), np.int32)
+    with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
+        for name, array in network.arrays().items():  # mapped from files, as tasks have them
+            np.save(Path(folder, name), array)
+        indptr, indices = (np.load(Path(folder, f"{name}.npy"), mmap_mode="r") for name in ("indptr", "indices"))
 
-    def walk() -> None:
-        for begin in range(0, _WALKS, len(out)):
-            ids = starts[begin : begin + len(out)] * PER_NODE
-            kernel.walk(
-                network.indptr, network.indices, None, None, ids, PER_NODE, stream_key(0, "walk_step"), out[: len(ids)]
-            )
+        def walk() -> None:
+            for begin in range(0, _WALKS, len(out)):
+                ids = starts[begin : begin + len(out)] * PER_NODE
+                stream, part = stream_key(0, "walk_step"), out[: len(ids)]
+                kernel.walk(indptr, indices, None, None, ids, PER_NODE, stream, part)
 
-    walk()
-    return {"edge": (seconds, len(shop.user)), "step": (_timed(walk)[1], _WALKS * (LENGTH - 1))}
+        walk()
+        return {"edge": (seconds, len(shop.user)), "step": (_timed(walk)[1], _WALKS * (LENGTH - 1))}
+
+
+def walk_job(nodes: int) -> dict[str, tuple[float, float]]:
+    """(seconds by the clock, edges) of the whole job with one walk a node, spark-submit to exit, on all cores."""
+    return {"edge of a whole walk job": (walks.whole_job(grown(nodes), 1), nodes * _EDGES_A_NODE)}
 
 
 def _compile() -> None:
@@ -95,8 +103,8 @@ def pairs(nodes: int) -> dict[str, tuple[float, float]]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
         shop = grown(nodes, Path(folder))
-        walks = skipgram.sample(shop, _TRAINED)
-        plan, device = skipgram.plan(shop, walks, Path(folder)), torch.device("cpu")
+        sample = skipgram.sample(shop, _TRAINED)
+        plan, device = skipgram.plan(shop, sample, Path(folder)), torch.device("cpu")
         features = Features(plan.features, plan.has_feature, plan.warm, device)
         model = Vasg(plan, Workers(1), features, device, visual=False)
         every = batches(plan.groups, 0, 1, 0, 0)
@@ -126,6 +134,7 @@ def scores(nodes: int) -> dict[str, tuple[float, float]]:
 
 QUANTITIES: dict[str, tuple[Callable[[int], dict[str, tuple[float, float]]], int]] = {
     "walks": (edges_and_steps, 10_000_000),  # the largest number of nodes
+    "job": (walk_job, 10_000_000),
     "pairs": (pairs, 1_000_000),
     "scores": (scores, 1_000_000),
 }

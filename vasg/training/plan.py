@@ -64,11 +64,7 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     train = pairs[split == "train"]
     arrays = {"features": features, "has_feature": has_feature, "pairs": train - [0, users]}
     arrays["degree"] = np.bincount(train.ravel(), minlength=users + warm)
-    for name, detail in (("prior", FINE), ("smooth_prior", SMOOTH)):
-        arrays[name] = visual_prior(
-            features, has_feature, arrays["pairs"], users, warm, config.train.dim, config.seed, detail
-        )
-    arrays["mean_picture"] = mean_picture(features, has_feature, arrays["pairs"], users, warm, config.seed)
+    arrays |= _terms(config, features, has_feature, arrays["pairs"], users, warm)
     arrays |= _validation_sample(pairs, pairs[split == "validation_warm"], users, warm, config.seed)
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", array, allow_pickle=False)
@@ -85,6 +81,20 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
         evaluated=bool(np.isin(split, ["test_warm", "test_cold"]).any()),
         **paths,
     )
+
+
+def _terms(
+    config: Config, features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """What the pictures alone say, in closed form. The paper's objective has no use for it."""
+    if config.train.objective == "paper":
+        return dict.fromkeys(("prior", "smooth_prior", "mean_picture"), np.zeros((0, 0), np.float32))
+    given = features, has_feature, pairs, users, warm
+    return {
+        "prior": visual_prior(*given, config.train.dim, config.seed, FINE),
+        "smooth_prior": visual_prior(*given, config.train.dim, config.seed, SMOOTH),
+        "mean_picture": mean_picture(*given, config.seed),
+    }
 
 
 def file_groups(warehouse: Warehouse, config: Config) -> list[FileGroup]:
