@@ -97,7 +97,10 @@ def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> 
         found = np.zeros((len(nodes), rows.dim), np.float32)
         found[trained] = fetch(rows, nodes[trained])
         cold = nodes[~trained]
-        found[~trained] = (1 - mapped) * stored(plan.prior)(cold) + mapped * by_mapping(plan, mapping, cold)
+        if mapped > 0:
+            found[~trained] += mapped * by_mapping(plan, mapping, cold)
+        if mapped < 1:  # the paper's objective has no prior
+            found[~trained] += (1 - mapped) * stored(plan.prior)(cold)
         return found
 
     return vectors
