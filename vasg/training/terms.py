@@ -34,8 +34,14 @@ PAIRWISE = ("vbpr", "bpr")
 
 
 def train_pairwise(plan: Plan, workers: Workers) -> None:
-    """Train vbpr and bpr, each on one worker, into files that all of them read; what is there already is kept."""
+    """Train vbpr and bpr, each on one worker, into files that all of them read; what is there already is kept.
+
+    As terms of the score both are needed, under the paper's objective only as baselines that are asked for.
+    """
+    train = plan.config.train
     for number, name in enumerate(PAIRWISE):
+        if train.objective == "paper" and not (plan.evaluated and name in train.baselines):
+            continue
         target = pairwise_file(plan, name)
         if number % workers.size == workers.index and not target.exists():
             vectors = _train(plan, visual=name == "vbpr")

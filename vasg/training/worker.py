@@ -36,10 +36,8 @@ def train(workers: Workers, plan: Plan) -> Log:
     log = _skip_gram(plan, workers, model, "skipgram")
     mapping = Mapping(plan, workers, model.rows, model.decoder, features)
     log += _mapping(plan, workers, mapping)
-    blended = plan.config.train.objective == "sampled"
-    if blended or plan.evaluated:
-        train_pairwise(plan, workers)
-    if blended:
+    train_pairwise(plan, workers)
+    if plan.config.train.objective == "sampled":
         log += _publish(plan, workers, model, mapping)
     else:
         write_paper(plan, workers, model, mapping)
