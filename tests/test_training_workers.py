@@ -12,6 +12,9 @@ from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
 from vasg.errors import ConfigurationError, TryLater
 from vasg.training import model
+from vasg.training.features import Features
+from vasg.training.mapping import Mapping
+from vasg.training.model import Vasg
 from vasg.training.plan import Plan
 from vasg.training.worker import choose_device, train
 from vasg.training.workers import Workers, launch
@@ -166,3 +169,20 @@ def test_without_a_decoder_the_mapping_is_learned_by_regression_alone(tmp_path: 
     assert losses["mapping", "regression"] < 0.8  # of the variance
     with pytest.raises(ConfigurationError, match=r"decoder\.every = 0"):
         config(decoder={"every": 0})
+
+
+@pytest.mark.parametrize("size", [0.001, 1.0, 100.0])
+def test_the_mapping_learns_embeddings_of_any_size(tmp_path: Path, size: float) -> None:
+    this, workers, cpu = (
+        plan(tmp_path, config(mapping={"objective": "regression", "batch_size": 8})),
+        Workers(1),
+        torch.device("cpu"),
+    )
+    features = Features(this.features, this.has_feature, this.warm, cpu)
+    trained = Vasg(this, workers, features, cpu)
+    taste = torch.tensor([-1.0, 1.0])[torch.arange(WARM) % 2]  # what their pictures show
+    trained.rows.embeddings[USERS:] = size * (3.0 + taste[:, None])
+    mapping = Mapping(this, workers, trained.rows, trained.decoder, features)
+    losses = [mapping.epoch(epoch, mapping.batches)["regression"] for epoch in range(150)]
+    assert losses[0] < 10  # of the variance: it starts near the size it has to learn
+    assert losses[-1] < 0.8

@@ -17,6 +17,9 @@ _STAGE = 1 << 40  # keeps the counters of this stage apart from the steps of sta
 class Mapping:
     """The encoder M: image feature [I] -> embedding [D], the decoder's layers in reverse.
 
+    Its last layer gives embeddings in units of their own: M(f) = center + spread x encoder(f), of trained products.
+    Started in units of 1 it would first have to shrink many times over, which leaves its ReLUs dead in many shops.
+
     Its loss over a batch of warm products adds up, each in units of its own variance, the parts the configuration names:
     reconstruction ``||f - M^-1(M(f + noise))||^2`` (the paper's) and regression ``||X - M(f + noise)||^2``.
     """
@@ -35,6 +38,7 @@ class Mapping:
         self.batches = max(1, round(float(moments[0]) / settings.batch_size))  # of an epoch
         mean = moments[1:] / moments[0].clamp(min=1)
         self.variance = max(float(mean[0] - mean[1:].square().sum()), 1e-12)
+        self.center, self.spread = mean[1:].float(), (self.variance / train.dim) ** 0.5
 
     def _moments(self) -> Tensor:
         """Count, sum of squares, and sum of this worker's embeddings of products with a picture."""
@@ -59,7 +63,7 @@ class Mapping:
         product = self.product[mine]
         clean = features.of(product)
         noise = normal_noise(dropout_keys(seed, number + _STAGE, product), features.dim) * features.deviation
-        embedding = self.encoder(clean + settings.noise * noise, dropout_keys(seed, number, product))
+        embedding = self._embedding(clean + settings.noise * noise, dropout_keys(seed, number, product))
         regression = (embedding - self.rows.embeddings[self.local[mine]]).square().sum() / self.variance
         reconstruction = torch.zeros(())
         if settings.objective != "regression":
@@ -78,11 +82,15 @@ class Mapping:
             self.optimizer.step()
         return total[-3:].double().cpu()
 
+    def _embedding(self, features: Tensor, dropout_key: Tensor | None = None) -> Tensor:
+        embedding: Tensor = self.center + self.spread * self.encoder(features, dropout_key)
+        return embedding
+
     def map(self, product: Tensor, batch: int = 4096) -> Tensor:
         """[n, D] embeddings of products by their pictures."""
         with torch.no_grad():
             return (
-                torch.cat([self.encoder(self.features.of(part)) for part in product.split(batch)])
+                torch.cat([self._embedding(self.features.of(part)) for part in product.split(batch)])
                 if len(product)
                 else (self.rows.values.new_empty(0, self.rows.dim))
             )
