@@ -44,9 +44,8 @@ class ShardedRows:
         self.workers, self.dim, self.device = workers, dim, device
         own = np.arange(workers.index, nodes, workers.size)
         self.own = torch.from_numpy(own).to(device)
-        self.values = torch.from_numpy(
-            np.zeros((len(own), dim + 1), np.float32)
-        )  # numpy asks for huge pages, torch does not
+        # made by numpy, which asks for huge pages where torch does not
+        self.values = torch.from_numpy(np.zeros((len(own), dim + 1), np.float32))
         for start in range(0, len(own), _CHUNK):
             chunk = own[start : start + _CHUNK, None]
             values = randomness.normal(seed, "initialisation", chunk, np.arange(dim)) * scale
@@ -63,9 +62,9 @@ class ShardedRows:
         """Rows of ``nodes`` of any shape, from wherever they live. All workers must call this together."""
         found, index, sent = distinct(nodes, self.workers.size)
         asking, asked_by = self.workers.exchange(found, sent, "nodes")
-        asked = torch.cat(asking) // self.workers.size
+        asked = _joined(asking) // self.workers.size
         rows, _ = self.workers.exchange(self.values, asked_by, "rows", asked)
-        return Fetched(found, index, torch.cat(rows), sent, asked)
+        return Fetched(found, index, _joined(rows), sent, asked)
 
     def collect(self, fetched: Fetched, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Send ``gradient`` [n, any] back to the owners; returns (distinct local rows [m], their summed gradient [m, any])."""
@@ -94,6 +93,11 @@ class ShardedRows:
             for index, share in enumerate(shares):
                 mine = (self.own % size == index).nonzero()[:, 0]
                 target[mine] = share[name].to(self.device)[self.own[mine] // size]
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """The rows of an exchange in one tensor; a single part is it already."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def distinct(nodes: Tensor, owners: int) -> tuple[Tensor, Tensor, list[int]]:
