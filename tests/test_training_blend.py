@@ -1,6 +1,6 @@
 """The terms of the score: weighed by validation pairs alone, published as one inner product of few dimensions."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan, _interactions, _validation_sample
 from vasg.training.publish import write_blend
-from vasg.training.terms import Vectors, all_terms, train_pairwise
+from vasg.training.terms import Vectors, all_terms, pairwise_file, train_pairwise
+from vasg.training.worker import train
 from vasg.training.workers import Workers
 
 TASTE = np.eye(2)[np.arange(USERS) % 2]
@@ -34,13 +35,14 @@ def term(products: Any) -> Vectors:
     return lambda nodes: vectors[nodes]
 
 
-def trained(directory: Path, **settings: Any) -> tuple[Plan, Vasg, Mapping]:
+def trained(directory: Path, **settings: Any) -> tuple[Plan, Vasg, Vasg, Mapping]:
     this = plan(directory, config(**settings))
     workers, device = Workers(1), torch.device("cpu")
     features = Features(this.features, this.has_feature, WARM, device)
     model = Vasg(this, workers, features, device)
     train_pairwise(this, workers)
-    return this, model, Mapping(this, workers, model.rows, model.decoder, features)
+    plain = Vasg(this, workers, features, device, visual=False)
+    return this, model, plain, Mapping(this, workers, model.rows, model.decoder, features)
 
 
 def test_the_better_term_gets_the_weight(tmp_path: Path) -> None:
@@ -80,19 +82,28 @@ def test_no_other_value_of_one_weight_is_better(tmp_path: Path) -> None:
 
 
 def test_without_validation_pairs_the_configured_weights_hold(tmp_path: Path) -> None:
-    this, model, mapping = trained(tmp_path, blend={"vbpr": 0.25, "mapped": 0.75})
+    this, model, plain, mapping = trained(tmp_path, blend={"vbpr": 0.25, "mapped": 0.75})
     np.save(this.validation, np.empty((0, 2), np.int64))
-    _, blend, mapped = blended_terms(this, model.rows, mapping)
+    _, blend, mapped = blended_terms(this, model.rows, plain.rows, mapping)
     assert blend.weight | {"mapped": mapped} == asdict(this.config.train.blend)
     assert blend.weight["vbpr"] == 0.25
     assert mapped == 0.75
 
 
+def test_what_cannot_count_is_not_trained(tmp_path: Path) -> None:
+    this = replace(plan(tmp_path, config(blend={"vbpr": 0.0})), evaluated=False)
+    np.save(this.validation, np.empty((0, 2), np.int64))
+    log = train(Workers(1), this)
+    assert [pairwise_file(this, name).exists() for name in ("vbpr", "bpr")] == [False, True]
+    assert not any(phase == "plain_skipgram" for phase, *_ in log)
+    assert np.isfinite(embeddings(this)).all()
+
+
 @pytest.mark.parametrize("dim", [8, 80])
 def test_published_score_is_the_blend(tmp_path: Path, dim: int) -> None:
     """Up to a constant for each user, which ranks nothing; in as many dimensions as the terms have, exactly."""
-    this, model, mapping = trained(tmp_path, dim=dim)
-    terms = all_terms(this, model.rows, mapping, 0.5)
+    this, model, plain, mapping = trained(tmp_path, dim=dim)
+    terms = all_terms(this, model.rows, plain.rows, mapping, 0.5)
     blend = Blend(dict.fromkeys(terms, 0.5) | {"bpr": 0.0}, dict.fromkeys(terms, 2.0), 0.0)
     kept = write_blend(this, Workers(1), model, mapping, terms, blend)
     nodes = np.arange(USERS + WARM + COLD)

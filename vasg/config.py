@@ -128,6 +128,7 @@ class Blend:
     """
 
     skipgram: Weight = 0.5
+    plain_skipgram: Weight = 0.0
     prior: Weight = 0.75
     smooth_prior: Weight = 0.75
     mean_picture: Weight = 0.2

@@ -25,7 +25,7 @@ SUMMARY = (
     "key", "measure", "point", "is_base", "seeds", "kind", "mean", "low", "high", "difference", "difference_low",
     "difference_high",
 )  # fmt: skip
-_PHASES = {"blend": "vasg", "skipgram_baseline": "skipgram"}  # of training_log -> model; others are named as the model
+_PHASES = {"blend": "vasg", "plain_skipgram": "skipgram"}  # of training_log -> model; others are named as the model
 _FEW = 3  # seeds; below, Student's interval says little: two seeds have 12.7 standard errors on each side
 
 

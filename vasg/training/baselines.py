@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.training.plan import Plan
-from vasg.training.terms import PAIRWISE, pairwise_file
+from vasg.training.terms import PAIRWISE, is_baseline, pairwise_file
 from vasg.training.workers import Workers
 
 Log = list[tuple[str, int, str, float]]  # phase, epoch, quantity, value
@@ -19,7 +19,7 @@ Log = list[tuple[str, int, str, float]]  # phase, epoch, quantity, value
 
 def write_pairwise(plan: Plan, workers: Workers) -> None:
     """Publish bpr and vbpr, as far as they are configured, from where training left them."""
-    names = [name for name in PAIRWISE if name in plan.config.train.baselines]
+    names = [name for name in PAIRWISE if is_baseline(plan, name)]
     has_feature = np.load(plan.has_feature)
     for name in names if workers.index == 0 else []:
         vectors = np.load(pairwise_file(plan, name), mmap_mode="r")

@@ -39,7 +39,9 @@ class Blend:
         return {name: weight / self.unit[name] for name, weight in self.weight.items() if weight and self.unit[name]}
 
 
-def blended_terms(plan: Plan, rows: ShardedRows, mapping: Mapping) -> tuple[dict[str, Vectors], Blend, float]:
+def blended_terms(
+    plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping: Mapping
+) -> tuple[dict[str, Vectors], Blend, float]:
     """All terms, their blend, and the share of the mapping M in the looks of cold products.
 
     That share is the one that ranks warm products best by looks alone, as if nobody had bought them. Without validation
@@ -57,7 +59,7 @@ def blended_terms(plan: Plan, rows: ShardedRows, mapping: Mapping) -> tuple[dict
             for share, weight in combinations(_MAPPED, _WEIGHTS)
         )
         mapped = -max(mixtures)[1]
-    terms = all_terms(plan, rows, mapping, mapped)
+    terms = all_terms(plan, rows, plain, mapping, mapped)
     return terms, choose(plan, terms, defaults), mapped
 
 

@@ -41,17 +41,16 @@ def write_blend(
     nodes = _own_nodes(plan, workers, model, mapping)
     factors = blend.factors()
     bias = factors.pop("popularity", 0.0) * terms["popularity"](nodes)
-    if "skipgram" in factors:  # on all workers or on none, who fetch it together; the other terms lie in files
-        trained = terms["skipgram"](nodes)
-    known = {name: terms[name] for name in factors if name != "skipgram"}
+    # on all workers or on none, who fetch them together; the other terms lie in files
+    fetched = {name: terms[name](nodes) for name in ("skipgram", "plain_skipgram") if name in factors}
+    known = {name: terms[name] for name in factors if name not in fetched}
 
     def chunks() -> Iterator[tuple[slice, NDArray[np.bool_], Floats]]:
         for begin in range(0, len(nodes), _CHUNK):
             part = slice(begin, begin + _CHUNK)
             is_user = nodes[part] < plan.users
             columns = {name: vectors(nodes[part]) for name, vectors in known.items()}
-            if "skipgram" in factors:
-                columns["skipgram"] = trained[part]
+            columns |= {name: vectors[part] for name, vectors in fetched.items()}
             stacked = np.hstack([np.zeros((len(is_user), 0), np.float32), *columns.values()])
             scale = np.repeat([factors[name] for name in columns], [c.shape[1] for c in columns.values()])
             stacked[is_user] *= scale.astype(np.float32)

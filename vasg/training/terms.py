@@ -1,14 +1,15 @@
 """The terms of the published score, each the inner product of its own vectors of users and products.
 
-============ ==========================================================================================
-skipgram     trained on the walks; a cold product has what its picture makes of it (the mapping M, the prior)
-prior        what pictures say of taste in closed form, in detail: where skipgram started
-smooth_prior the same by directions alone, without clusters of pictures
-mean_picture how near a picture is to the mean of those the user bought
-vbpr         learned from pairs of products, one bought, by pictures and purchases
-bpr          the same by purchases alone; a cold product has none
-popularity   logarithm of one plus the train purchases of a product; a cold one's is that of the mean
-============ ==========================================================================================
+============== ==========================================================================================
+skipgram       trained on the walks; a cold product has what its picture makes of it (the mapping M, the prior)
+plain_skipgram the same from random vectors, without pictures; a cold product has none
+prior          what pictures say of taste in closed form, in detail: where skipgram started
+smooth_prior   the same by directions alone, without clusters of pictures
+mean_picture   how near a picture is to the mean of those the user bought
+vbpr           learned from pairs of products, one bought, by pictures and purchases
+bpr            the same by purchases alone; a cold product has none
+popularity     logarithm of one plus the train purchases of a product; a cold one's is that of the mean
+============== ==========================================================================================
 
 Each is best somewhere: few purchases or many, pictures that tell all or nothing. ``vasg.training.blend`` weighs them.
 """
@@ -33,14 +34,22 @@ Vectors = Callable[[NDArray[np.int64]], Floats]  # nodes [n] ascending -> [n, d]
 PAIRWISE = ("vbpr", "bpr")
 
 
-def train_pairwise(plan: Plan, workers: Workers) -> None:
-    """Train vbpr and bpr, each on one worker, into files that all of them read; what is there already is kept.
-
-    As terms of the score both are needed, under the paper's objective only as baselines that are asked for.
-    """
+def may_count(plan: Plan, term: str) -> bool:
+    """Whether ``term`` is worth its training: the configured weights want it, or validation pairs may."""
     train = plan.config.train
+    wanted: float = getattr(train.blend, term)
+    return train.objective == "sampled" and (wanted > 0 or len(np.load(plan.validation)) > 0)
+
+
+def is_baseline(plan: Plan, model: str) -> bool:
+    """Whether ``model`` is asked for as a baseline: only an evaluation has a use for it."""
+    return plan.evaluated and model in plan.config.train.baselines
+
+
+def train_pairwise(plan: Plan, workers: Workers) -> None:
+    """Train vbpr and bpr where needed, each on one worker, into files that all of them read; what is there is kept."""
     for number, name in enumerate(PAIRWISE):
-        if train.objective == "paper" and not (plan.evaluated and name in train.baselines):
+        if not (may_count(plan, name) or is_baseline(plan, name)):
             continue
         target = pairwise_file(plan, name)
         if number % workers.size == workers.index and not target.exists():
@@ -73,12 +82,20 @@ def _train(plan: Plan, visual: bool) -> Floats:
     return np.concatenate([user, product])
 
 
-def all_terms(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> dict[str, Vectors]:
-    """The vectors of every term; ``mapped`` is the share of M in a cold product's row of skipgram, the rest is the prior."""
+def all_terms(
+    plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping: Mapping, mapped: float
+) -> dict[str, Vectors]:
+    """The vectors of every term that may count.
+
+    ``plain`` are the rows trained without pictures, if they were; ``mapped`` is the share of M in a cold product's row of
+    skipgram, the rest is the prior.
+    """
     files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior, "mean_picture": plan.mean_picture}
-    files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE}
-    known = {name: stored(file) for name, file in files.items()}
-    return {"skipgram": skipgram(plan, rows, mapping, mapped), "popularity": popularity(plan)} | known
+    files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE if may_count(plan, name)}
+    terms = {"skipgram": skipgram(plan, rows, mapping, mapped), "popularity": popularity(plan)}
+    if plain is not None:
+        terms["plain_skipgram"] = trained(plan, plain)
+    return terms | {name: stored(file) for name, file in files.items()}
 
 
 def stored(file: str) -> Vectors:
@@ -99,14 +116,22 @@ def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> 
     """[n, D] trained rows; for cold products what their pictures say, by the prior and by M."""
 
     def vectors(nodes: NDArray[np.int64]) -> Floats:
-        trained = nodes < plan.users + plan.warm
-        found = np.zeros((len(nodes), rows.dim), np.float32)
-        found[trained] = fetch(rows, nodes[trained])
-        cold = nodes[~trained]
+        found, is_cold = trained(plan, rows)(nodes), nodes >= plan.users + plan.warm
         if mapped > 0:
-            found[~trained] += mapped * by_mapping(plan, mapping, cold)
+            found[is_cold] += mapped * by_mapping(plan, mapping, nodes[is_cold])
         if mapped < 1:  # the paper's objective has no prior
-            found[~trained] += (1 - mapped) * stored(plan.prior)(cold)
+            found[is_cold] += (1 - mapped) * stored(plan.prior)(nodes[is_cold])
+        return found
+
+    return vectors
+
+
+def trained(plan: Plan, rows: ShardedRows) -> Vectors:
+    """[n, D] trained rows; zero for cold products."""
+
+    def vectors(nodes: NDArray[np.int64]) -> Floats:
+        found, known = np.zeros((len(nodes), rows.dim), np.float32), nodes < plan.users + plan.warm
+        found[known] = fetch(rows, nodes[known])
         return found
 
     return vectors

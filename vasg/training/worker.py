@@ -3,7 +3,6 @@
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
 from vasg.training.publish import write_blend, write_paper, write_skipgram
-from vasg.training.terms import PAIRWISE, Vectors, fetch, popularity, train_pairwise
+from vasg.training.terms import PAIRWISE, is_baseline, may_count, popularity, train_pairwise, trained
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
 
@@ -37,16 +36,26 @@ def train(workers: Workers, plan: Plan) -> Log:
     mapping = Mapping(plan, workers, model.rows, model.decoder, features)
     log += _mapping(plan, workers, mapping)
     train_pairwise(plan, workers)
+    plain, plain_log = _plain(plan, workers, features)
+    log += plain_log
     if plan.config.train.objective == "sampled":
-        log += _publish(plan, workers, model, mapping)
+        log += _publish(plan, workers, model, plain, mapping)
     else:
         write_paper(plan, workers, model, mapping)
-    return log + _baselines(plan, workers, features)
+    return log + _baselines(plan, workers, plain)
 
 
-def _publish(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> Log:
+def _plain(plan: Plan, workers: Workers, features: Features) -> tuple[Vasg | None, Log]:
+    """Skip-Gram without pictures, where it is needed."""
+    if not (may_count(plan, "plain_skipgram") or is_baseline(plan, "skipgram")):
+        return None, Log()
+    plain = Vasg(plan, workers, features, features.device, visual=False)
+    return plain, _skip_gram(skip_gram_plan(plan), workers, plain, "plain_skipgram")
+
+
+def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapping: Mapping) -> Log:
     """Weigh the terms of the score and write their sum."""
-    terms, blend, mapped = blended_terms(plan, model.rows, mapping)
+    terms, blend, mapped = blended_terms(plan, model.rows, plain.rows if plain else None, mapping)
     kept = write_blend(plan, workers, model, mapping, terms, blend)
     chosen = blend.weight | {"mapped": mapped}
     workers.say(
@@ -57,20 +66,16 @@ def _publish(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> Log
     return log + [(name, 1, "validation_auc", blend.alone[name]) for name in PAIRWISE if name in blend.alone]
 
 
-def _baselines(plan: Plan, workers: Workers, features: Features) -> Log:
-    """Write and train the baselines that learn; only an evaluation has a use for them."""
-    if not plan.evaluated:
-        return []
+def _baselines(plan: Plan, workers: Workers, plain: Vasg | None) -> Log:
+    """Write the baselines that learn."""
     log = Log()
     write_pairwise(plan, workers)
-    if "skipgram" in plan.config.train.baselines:
-        alone = Vasg(plan, workers, features, features.device, visual=False)
-        log += _skip_gram(skip_gram_plan(plan), workers, alone, "skipgram_baseline")
-        terms: dict[str, Vectors] = {"skipgram": partial(fetch, alone.rows), "popularity": popularity(plan)}
+    if plain is not None and is_baseline(plan, "skipgram"):
+        terms = {"skipgram": trained(plan, plain.rows), "popularity": popularity(plan)}
         blend = choose(plan, terms, {"skipgram": 1.0, "popularity": 1.0})
         chosen = blend.weight | {"validation_auc": blend.auc}
-        log += [("skipgram_baseline", 1, name, value) for name, value in chosen.items()]
-        write_skipgram(plan, workers, alone, blend, terms)
+        log += [("plain_skipgram", 1, name, value) for name, value in chosen.items()]
+        write_skipgram(plan, workers, plain, blend, terms)
     workers.wait()
     return log
 
