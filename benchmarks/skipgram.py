@@ -64,6 +64,25 @@ def _train(workers: Workers, plan: Plan) -> float:
     return time.perf_counter() - started
 
 
+def held(workers: Workers, plan: Plan) -> tuple[float, float]:
+    """MiB of a worker: its share of the model, and the peak of all it holds while it trains; means over the workers."""
+    torch.set_num_threads(1)
+    features = Features(plan.features, plan.has_feature, plan.warm, torch.device("cpu"))
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    before = _status("VmRSS")
+    model = Vasg(plan, workers, features, torch.device("cpu"), visual=False)
+    share = sum(x.numel() * x.element_size() for x in model.rows.state().values()) / 2**20
+    _skip_gram(plan, workers, model, "skipgram")
+    both: Any = workers.total(torch.tensor([share, _status("VmHWM") - before]), "held") / workers.size
+    return float(both[0]), float(both[1])
+
+
+def _status(name: str) -> float:
+    """MiB of this process by the kernel's books."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
 def plan(shop: Shop, walks: Any, directory: Path) -> Plan:
     """The walks in the layout of the table, and as few other files as Skip-Gram alone needs."""
     settings: Config = from_dict({"train": {"workers": 2, "epochs": 1, "launcher": "horovodrun", "batch_walks": 512}})

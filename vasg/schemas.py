@@ -117,7 +117,7 @@ _ALL = (
     Table(
         "training_log", "train", "What training measured, epoch by epoch.",
         (
-            _column("phase", _STRING, "skipgram, mapping, blend (weights chosen on validation pairs), plain_skipgram, vbpr or bpr"),
+            _column("phase", _STRING, "skipgram, mapping, blend (weights by validation pairs), plain_skipgram, vbpr or bpr"),
             _column("epoch", _INT, "from 1"),
             _column("quantity", _STRING, "loss, decoder_loss, mean_cosine, effective_rank, ..."),
             _column("value", _DOUBLE, "its value"),

@@ -18,6 +18,7 @@ from vasg.training.walk_reader import Batch
 from vasg.training.workers import Workers
 
 _SCALE = 0.05  # expected length of an embedding at initialisation: small, so that what is learned outgrows it
+_CHUNK = 65_536
 FIGURES = ("user_loss", "user_pairs", "product_loss", "product_pairs", "decoder_loss", "decoder_weight")
 
 
@@ -41,7 +42,9 @@ class Vasg:
         self.rows = ShardedRows(workers, plan.users + plan.warm, train.dim, seed, scale, adam, device)
         if train.objective == "sampled":
             own = self.rows.own.cpu().numpy()
-            self.prior = torch.from_numpy(np.load(plan.prior, mmap_mode="r")[own] * np.float32(visual)).to(device)
+            # zeros that nobody writes to take no memory
+            prior = _stored_rows(plan.prior, own, train.dim) if visual else np.zeros((len(own), train.dim), np.float32)
+            self.prior = torch.from_numpy(prior).to(device)
             self.rows.embeddings.add_(self.prior)
             self.rows.values[:, -1] = self._popularity_bias()
         self.decodes = visual and train.decoder.every > 0
@@ -172,6 +175,14 @@ class Vasg:
             self.log_var.copy_(state["log_var"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.share = state["share"]
+
+
+def _stored_rows(file: str, rows: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+    """[n, dim] these rows of a file, each chunk by a mapping of its own: the file does not stay in memory beside them."""
+    found = np.empty((len(rows), dim), np.float32)
+    for begin in range(0, len(rows), _CHUNK):
+        found[begin : begin + _CHUNK] = np.load(file, mmap_mode="r")[rows[begin : begin + _CHUNK]]
+    return found
 
 
 def _uniform(seed: int, number: int, product: Tensor) -> Tensor:
