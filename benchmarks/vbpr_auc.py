@@ -1,4 +1,4 @@
-"""``python -m benchmarks.vbpr_auc ROOT``: AUC of our vbpr and Cornac's on the split of a finished run, beside each other.
+"""``python -m benchmarks.vbpr_auc ROOT [SEED ...]``: AUC of our vbpr and of Cornac's on the split of a finished run.
 
 Warm test pairs are ranked among warm products, cold ones among cold; the interval is a paired bootstrap over users, and
 products where they are cold.
@@ -23,7 +23,6 @@ from vasg.tables import Warehouse
 from vasg.training import bpr
 from vasg.training.plan import _validation_sample
 
-_SEEDS = (0, 1, 2)
 _EPOCHS = 50  # of Cornac, its default
 _LIKE_CORNAC = 0.01  # its regularisation
 _RESAMPLES = 2000
@@ -31,7 +30,7 @@ _RESAMPLES = 2000
 Vectors = tuple[NDArray[Any], NDArray[Any]]  # of users [U, d] and products [P, d]
 
 
-def main(root: Path) -> None:
+def main(root: Path, seeds: list[int]) -> None:
     """Print and keep the comparison of every model of Cornac with both of ours."""
     purchases = read_purchases(Warehouse(root))
     features, has_feature = feature_matrix(Warehouse(root), purchases.product_ids)
@@ -39,7 +38,7 @@ def main(root: Path) -> None:
     train = pairs[purchases.of("train")]
     results, found = [], {}
     with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
-        for seed in _SEEDS:
+        for seed in seeds:
             looks = bpr.components(features, has_feature, purchases.warm, seed)
             models = dict(ours(purchases, train, features, looks, seed))
             models |= dict(cornac(purchases, train, features, looks, seed, Path(folder)))
@@ -49,11 +48,11 @@ def main(root: Path) -> None:
     for kind in ("warm", "cold"):
         for theirs in ("as shipped", "repaired", "repaired, our components"):
             for mine in ("ours", "ours, like Cornac"):
-                a, b = (np.mean([found[n, kind, s] for s in _SEEDS], axis=0) for n in (mine, theirs))
+                a, b = (np.mean([found[n, kind, s] for s in seeds], axis=0) for n in (mine, theirs))
                 tested = purchases.of(f"test_{kind}")
                 user, product = purchases.user[tested], purchases.product[tested]
                 low, high = mean_intervals((a - b)[:, None], user, product, kind == "cold", _RESAMPLES, 0)[:, 0]
-                difference = f"{mine} less theirs {(a - b).mean():.4f} ({low:.4f} to {high:.4f}), {len(_SEEDS)} seeds"
+                difference = f"{mine} less theirs {(a - b).mean():.4f} ({low:.4f} to {high:.4f}), seeds {seeds}"
                 results.append(
                     measure.compare(
                         f"vbpr, {kind}",
@@ -109,4 +108,4 @@ def cornac(
 
 if __name__ == "__main__":
     measure.install_peers()
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), [int(seed) for seed in sys.argv[2:]] or [0, 1, 2])
