@@ -54,18 +54,19 @@ def grown(nodes: int, directory: Path = Path()) -> Shop:
 def edges_and_steps(nodes: int) -> dict[str, tuple[float, float]]:
     """(seconds, units) of making the graph from batches of edges, and of walking on it in the inner loop."""
     shop = grown(nodes)
+    users = shop.users
     train = pa.array(["train"]).take(pa.array(np.zeros(_BATCH, np.int64)))
     ones = np.ones(_BATCH, np.float32)
 
     def table() -> Iterator[pa.RecordBatch]:
         for begin in range(0, len(shop.user), _BATCH):
-            user, product = shop.user[begin : begin + _BATCH], shop.product[begin : begin + _BATCH] + shop.users
+            user, product = shop.user[begin : begin + _BATCH], shop.product[begin : begin + _BATCH] + users
             columns = [user, product, ones[: len(user)], train[: len(user)]]
             yield pa.record_batch(columns, ["user", "product", "rating", "split"])
 
     def built() -> tuple[NDArray[np.uint32], graph.Graph]:
-        degrees = graph.count_degrees(table, shop.users, nodes, weighted=False)
-        return degrees, graph.build(table, degrees, shop.users, weighted=False)
+        degrees = graph.count_degrees(table, users, nodes, weighted=False)
+        return degrees, graph.build(table, degrees, users, weighted=False)
 
     _compile()
     (degrees, network), seconds = _timed(built)

@@ -14,7 +14,8 @@ def body(job: Job) -> None:
     job.session.start()
     config, settings, publication = job.config, job.config.walks, job.publication
     weighted = settings.transition == "rating"
-    pairs = partial(job.warehouse.batches, "interactions", ["user", "product", "rating", "split"])
+    columns = ["user", "product", "split"] + ["rating"] * weighted
+    pairs = partial(job.warehouse.batches, "interactions", columns)
     users, nodes = graph.count_nodes(partial(job.warehouse.batches, "nodes", ["node_type", "is_cold"]))
     degrees = graph.count_degrees(pairs, users, nodes, weighted)
     starts = layout.start_nodes(degrees, users)

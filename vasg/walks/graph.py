@@ -46,16 +46,14 @@ def count_degrees(interactions: Batches, users: int, nodes: int, weighted: bool)
     Raises DataError when there is no train pair, a pair is out of range or, with ``weighted``, a rating is not positive.
     """
     degrees = np.zeros(nodes, np.uint32)
-    for user, product, rating in _train_pairs(interactions):
-        if weighted:
-            _check_ratings(user, product, rating)
-        if user.min() < 0 or user.max() >= users or product.min() < users or product.max() >= nodes:
+    for user, product, rating, train in _pairs(interactions, weighted):
+        if rating is not None:
+            _check_ratings(user[train], product[train], rating[train])
+        if not _count(degrees, users, user, product, train):
             raise DataError(
                 f"table interactions: a train pair is outside of users [0, {users}) and warm products [{users}, {nodes})"
                 " of table nodes; run filter_users again"
             )
-        _count(degrees, user)
-        _count(degrees, product)
     if not degrees.any():
         raise DataError("table interactions: no pair has the split train, so there is no network to walk on")
     return degrees
@@ -86,8 +84,8 @@ def build(interactions: Batches, degrees: NDArray[np.uint32], users: int, weight
     indices = np.empty(edges, node_type(nodes))
     weights = np.empty(edges, np.float32) if weighted else None
     cursor = indptr[:-1].copy()
-    for user, product, rating in _train_pairs(interactions):
-        _scatter(cursor, indices, weights, user, product, rating)
+    for user, product, rating, train in _pairs(interactions, weighted):
+        _scatter(cursor, indices, weights, user, product, rating, train)
     _transpose(indptr, indices, weights, 0, users, cursor)
     cursor[:users] = indptr[:users]
     _transpose(indptr, indices, weights, users, nodes, cursor)
@@ -111,31 +109,37 @@ def _pointer_type(edges: int) -> np.dtype[Any]:
     return np.dtype(np.uint32 if edges < 2**32 else np.int64)
 
 
-def _train_pairs(interactions: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """(user, product, rating) arrays of the train pairs, batch by batch."""
+def _pairs(
+    interactions: Batches, weighted: bool
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32] | None, NDArray[np.bool_]]]:
+    """(user, product, rating with ``weighted``, whether it is a train pair) as arrays, batch by batch."""
     for batch in interactions():
-        train = batch.filter(pc.equal(batch.column("split"), "train"))
-        if train.num_rows:
-            user, product, rating = (
-                train.column(name).to_numpy(zero_copy_only=False) for name in ("user", "product", "rating")
-            )
-            yield user, product, rating
+        user, product = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("user", "product"))
+        rating = batch.column("rating").to_numpy(zero_copy_only=False) if weighted else None
+        yield user, product, rating, pc.equal(batch.column("split"), "train").to_numpy(zero_copy_only=False)
 
 
 @numba.njit(nogil=True, cache=True)
-def _count(degrees: Any, nodes: Any) -> None:
-    for node in nodes:
-        degrees[node] += np.uint32(1)
+def _count(degrees: Any, users: int, user: Any, product: Any, train: Any) -> bool:
+    """Count the train pairs of both their nodes; False at one that is out of range."""
+    for i in range(len(train)):
+        if train[i]:
+            if not (0 <= user[i] < users <= product[i] < len(degrees)):
+                return False
+            degrees[user[i]] += np.uint32(1)
+            degrees[product[i]] += np.uint32(1)
+    return True
 
 
 @numba.njit(nogil=True, cache=True)
-def _scatter(cursor: Any, indices: Any, weights: Any, users: Any, products: Any, ratings: Any) -> None:
-    for i in range(len(users)):
-        at = cursor[users[i]]
-        cursor[users[i]] += 1
-        indices[at] = products[i]
-        if weights is not None:
-            weights[at] = ratings[i]
+def _scatter(cursor: Any, indices: Any, weights: Any, user: Any, product: Any, rating: Any, train: Any) -> None:
+    for i in range(len(train)):
+        if train[i]:
+            at = cursor[user[i]]
+            cursor[user[i]] += 1
+            indices[at] = product[i]
+            if weights is not None:
+                weights[at] = rating[i]
 
 
 @numba.njit(nogil=True, cache=True)
