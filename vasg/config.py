@@ -131,7 +131,7 @@ class Blend:
     plain_skipgram: Weight = 0.0
     prior: Weight = 0.75
     smooth_prior: Weight = 0.75
-    mean_picture: Weight = 0.2
+    mixed_logit: Weight = 0.5
     vbpr: Weight = 0.5
     bpr: Weight = 0.1
     popularity: Weight = 1.0

@@ -13,7 +13,7 @@ from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.feature_matrix import feature_matrix
 from vasg.tables import Warehouse
-from vasg.training.mean_picture import mean_picture
+from vasg.training.mixed_logit import mixed_logit
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
 
@@ -35,7 +35,7 @@ class Plan:
     pairs: str  # .npy [n, 2] user and product of each train pair
     prior: str  # .npy [U+W+C, D] embeddings by pictures alone, in detail: where Skip-Gram starts
     smooth_prior: str  # the same without clusters of pictures
-    mean_picture: str  # .npy [U+W+C, k]
+    mixed_logit: str  # .npy [U+W+C, k] tastes and pictures by a model of purchases
     validation: str  # .npy [n, 2] validation pairs (user, product) that weights are chosen on
     candidates: str  # .npy [m] warm products they are ranked against
     known: str  # .npy [n, m] bool: candidates the user has bought
@@ -88,12 +88,12 @@ def _terms(
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
     """What the pictures alone say, in closed form. The paper's objective has no use for it."""
     if config.train.objective == "paper":
-        return dict.fromkeys(("prior", "smooth_prior", "mean_picture"), np.zeros((0, 0), np.float32))
+        return dict.fromkeys(("prior", "smooth_prior", "mixed_logit"), np.zeros((0, 0), np.float32))
     given = features, has_feature, pairs, users, warm
     return {
         "prior": visual_prior(*given, config.train.dim, config.seed, FINE),
         "smooth_prior": visual_prior(*given, config.train.dim, config.seed, SMOOTH),
-        "mean_picture": mean_picture(*given, config.seed),
+        "mixed_logit": mixed_logit(*given, config.seed),
     }
 
 

@@ -5,7 +5,7 @@ skipgram       trained on the walks; a cold product has what its picture makes o
 plain_skipgram the same from random vectors, without pictures; a cold product has none
 prior          what pictures say of taste in closed form, in detail: where skipgram started
 smooth_prior   the same by directions alone, without clusters of pictures
-mean_picture   how near a picture is to the mean of those the user bought
+mixed_logit    what pictures say by a model of how purchases come about, with the tastes of users in it
 vbpr           learned from pairs of products, one bought, by pictures and purchases
 bpr            the same by purchases alone; a cold product has none
 popularity     logarithm of one plus the train purchases of a product; a cold one's is that of the mean
@@ -90,7 +90,7 @@ def all_terms(
     ``plain`` are the rows trained without pictures, if they were; ``mapped`` is the share of M in a cold product's row of
     skipgram, the rest is the prior.
     """
-    files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior, "mean_picture": plan.mean_picture}
+    files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior, "mixed_logit": plan.mixed_logit}
     files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE if may_count(plan, name)}
     terms = {"skipgram": skipgram(plan, rows, mapping, mapped), "popularity": popularity(plan)}
     if plain is not None:
