@@ -97,7 +97,7 @@ def plan(shop: Shop, walks: Any, directory: Path) -> Plan:
     degree = np.bincount(np.concatenate([shop.user, shop.product + shop.users]), minlength=nodes)
     arrays = {
         "features": np.zeros((shop.products, 8), np.float16), "has_feature": np.zeros(shop.products, bool), "degree": degree,
-        "pairs": np.zeros((0, 2), np.int64), "prior": np.zeros((nodes, settings.train.dim), np.float32),
+        "pairs": np.zeros((0, 2), np.int64), "prior": np.zeros((0, 0), np.float32),
         "smooth_prior": np.zeros((0, 0), np.float32), "mixed_logit": np.zeros((0, 0), np.float32),
         "validation": np.zeros((0, 2), np.int64), "candidates": np.zeros(0, np.int64), "known": np.zeros((0, 0), bool),
     }  # fmt: skip

@@ -78,6 +78,15 @@ def test_overrides_win_over_the_file_and_are_typed_by_the_key(tmp_path: Path) ->
     assert (config.train.learning_rate, config.walks.strategy) == (0.01, "partitioned")
 
 
+def test_each_objective_has_a_learning_rate_of_its_own_unless_one_is_set(tmp_path: Path) -> None:
+    path = write(tmp_path, "seed = 1")
+    paper = ["train.objective=paper"]
+    assert [load(path, given).train.learning_rate for given in ([], paper, [*paper, "train.learning_rate=0.2"])] == [
+        0.1, 0.001, 0.2,
+    ]  # fmt: skip
+    assert from_dict(to_dict(load(path, paper))) == load(path, paper)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

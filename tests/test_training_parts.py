@@ -60,13 +60,13 @@ def test_row_adam_is_adam_when_every_row_is_touched() -> None:
 def test_row_optimizers_leave_other_rows_alone(kind: type) -> None:
     values = torch.zeros(6, 3)
     optimizer = kind(values)
-    optimizer.step(values, torch.tensor([1, 4]), torch.ones(2, 3), 0.1)
+    optimizer.step(values, torch.tensor([1, 4]), torch.ones(2, 4), 0.1)
     assert values.abs().sum(1).nonzero()[:, 0].tolist() == [1, 4]
     assert all(float(state[[0, 2, 3, 5]].abs().sum()) == 0 for state in optimizer.state.values())
 
 
 def test_row_adagrad_keeps_the_direction_of_the_gradient() -> None:
-    values, gradient = torch.zeros(1, 4), torch.tensor([[3.0, -4.0, 0.0, 2.0]])
+    values, gradient = torch.zeros(1, 4), torch.tensor([[3.0, -4.0, 0.0, 2.0, 1.0]])
     RowAdagrad(values).step(values, torch.tensor([0]), gradient, 0.5)
     rms = (25 / 3) ** 0.5
     torch.testing.assert_close(values, torch.tensor([[-1.5 / rms, 2.0 / rms, 0.0, -0.5]]))

@@ -150,7 +150,7 @@ class Train:
     window: Annotated[int, Field(ge=3), AfterValidator(_odd)] = 7  # full width
     epochs: Positive = 4
     batch_walks: Positive = 256  # walks in a global batch, over all workers
-    learning_rate: PositiveFloat = 0.1  # of row-wise Adagrad (sampled) or Adam (paper: 1e-3)
+    learning_rate: Annotated[float, Field(ge=0.0)] = 0.0  # 0: 0.1 for row-wise Adagrad (sampled), 1e-3 for Adam (paper)
     negatives: Positive = 8  # sampled: negative nodes of each type, drawn for each walk and shared by its pairs
     negative_weight: PositiveFloat = 5.0  # sampled: the negatives weigh as much as this many a pair
     # sampled: L2 that pulls the center to what pictures say of it, for each pair
@@ -163,6 +163,8 @@ class Train:
     blend: Blend = Blend()
 
     def __post_init__(self) -> None:
+        if not self.learning_rate:  # what is kept beside every output is the rate that was used
+            object.__setattr__(self, "learning_rate", {"sampled": 0.1, "paper": 1e-3}[self.objective])
         if self.decoder.every == 0 and self.mapping.objective != "regression":
             raise ValueError(
                 'decoder.every = 0 leaves no decoder to reconstruct with; set mapping.objective = "regression"'

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasg import randomness
-from vasg.training import validation
 from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
 from vasg.training.terms import Floats, Vectors, all_terms, by_mapping, fetch, popularity, stored
+from vasg.training.validation import Sample
 
 _MAPPED = (0.0, 0.25, 0.5, 0.75, 1.0)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -49,7 +49,7 @@ def blended_terms(
     """
     defaults = asdict(plan.config.train.blend)
     mapped = defaults.pop("mapped")
-    sample = _Sample(plan)
+    sample = Sample(plan)
     if sample:
         closed = sample.scores(_by_looks(plan, rows, stored(plan.prior)))
         learned = sample.scores(_by_looks(plan, rows, partial(by_mapping, plan, mapping)))
@@ -69,7 +69,7 @@ def choose(plan: Plan, terms: dict[str, Vectors], defaults: dict[str, float]) ->
     The search starts from ``defaults``; without validation pairs they are the answer. All workers call this together.
     """
     unit = {name: _unit(plan, vectors) for name, vectors in terms.items()}
-    sample = _Sample(plan)
+    sample = Sample(plan)
     if not sample:
         return Blend(defaults, unit, 0.0)
     scores = {name: sample.scores(vectors) for name, vectors in terms.items()}
@@ -107,41 +107,3 @@ def _unit(plan: Plan, vectors: Vectors) -> float:
     scores = found[: len(users)] @ found[len(users) :].T
     spread = float(scores.std())
     return spread if spread > _ROUNDING * float(np.abs(scores).max()) else 0.0
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Scores by one term: of n validation pairs [n], and of m candidates for their users [n, m]."""
-
-    own: Floats
-    others: Floats
-
-
-class _Sample:
-    """Validation pairs and the candidates they are ranked against; false where there are none."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._pairs, self._known = np.load(plan.validation), np.load(plan.known)
-        self._candidates = np.load(plan.candidates)
-        self._count = len(self._pairs) if len(self._candidates) else 0
-
-    def __bool__(self) -> bool:
-        return self._count > 0
-
-    def scores(self, vectors: Vectors) -> _Scores:
-        users, of_user = np.unique(self._pairs[:, 0], return_inverse=True)
-        products, place = np.unique(np.concatenate([self._pairs[:, 1], self._candidates]), return_inverse=True)
-        found = vectors(np.concatenate([users, products]))
-        taste, product = found[: len(users)][of_user], found[len(users) :]
-        own = np.einsum("nd,nd->n", taste, product[place[: self._count]])
-        return _Scores(own, taste @ product[place[self._count :]].T)
-
-    def summed(self, parts: list[tuple[float, _Scores]]) -> _Scores:
-        own = sum((weight * scores.own for weight, scores in parts), np.zeros_like(parts[0][1].own))
-        others = sum((weight * scores.others for weight, scores in parts), np.zeros_like(parts[0][1].others))
-        return _Scores(own, others)
-
-    def auc(self, parts: list[tuple[float, _Scores]]) -> float:
-        """AUC of the pairs by a weighted sum, rounded so that every worker takes the same decisions."""
-        scores = self.summed(parts)
-        return round(validation.auc(scores.own, scores.others, self._known), 6)

@@ -1,12 +1,15 @@
-"""Is the embedding space healthy? Figures that show products drifting to one direction, or to popularity alone."""
+"""Is the embedding space healthy? Whether products drift to one direction or to popularity alone, and what it is worth."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vasg import randomness
+from vasg.feature_matrix import unit
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
+from vasg.training.terms import trained
+from vasg.training.validation import Sample
 
 _SAMPLE = 1000
 
@@ -16,7 +19,8 @@ def figures(plan: Plan, rows: ShardedRows) -> dict[str, float]:
 
     On a fixed sample of warm products and users. The effective rank is exp(entropy of the normalised singular values)
     (Roy and Vetterli 2007). ``popularity_correlation`` is Pearson's between the log of a product's train pairs and its
-    mean score over users. All workers must call this together.
+    mean score over users. ``vectors_auc`` is that of the sampled validation pairs, if there are any, by these embeddings alone:
+    whether more epochs would help. All workers must call this together.
     """
     products = plan.users + _sample(plan.config.seed, 0, plan.warm)
     users = _sample(plan.config.seed, 1, plan.users)
@@ -33,7 +37,17 @@ def figures(plan: Plan, rows: ShardedRows) -> dict[str, float]:
     scores = (product @ user.mean(0)).numpy()
     varies = n > 1 and popularity.std() > 0 and scores.std() > 0
     correlation = float(np.corrcoef(scores, popularity)[0, 1]) if varies else 0.0
-    return {"mean_cosine": mean_cosine, "effective_rank": rank, "popularity_correlation": correlation}
+    found = {"mean_cosine": mean_cosine, "effective_rank": rank, "popularity_correlation": correlation}
+    return found | _auc(plan, rows)
+
+
+def _auc(plan: Plan, rows: ShardedRows) -> dict[str, float]:
+    pairs, vectors = Sample(plan), trained(plan, rows)
+    if not pairs:
+        return {}
+    if plan.config.train.objective == "paper":  # whose score is the cosine
+        return {"vectors_auc": pairs.auc([(1.0, pairs.scores(lambda nodes: unit(vectors(nodes))))])}
+    return {"vectors_auc": pairs.auc([(1.0, pairs.scores(vectors))])}
 
 
 def _sample(seed: int, which: int, size: int) -> NDArray[np.int64]:

@@ -1,5 +1,7 @@
 """Stage 1: one step of Skip-Gram and decoder over all workers (paper, equations 1-3)."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,8 @@ from vasg.training.decoder import Layers, dropout_keys
 from vasg.training.features import Features
 from vasg.training.loss import Negatives, skip_gram
 from vasg.training.plan import Plan
-from vasg.training.row_optimizers import pull
-from vasg.training.sharded import ShardedRows
+from vasg.training.row_optimizers import Optimizer, RowAdagrad, RowAdam
+from vasg.training.sharded import ShardedRows, owned
 from vasg.training.walk_reader import Batch
 from vasg.training.workers import Workers
 
@@ -37,15 +39,17 @@ class Vasg:
         self, plan: Plan, workers: Workers, features: Features, device: torch.device, visual: bool = True
     ) -> None:
         train, self.plan, self.workers, self.features, self.device = plan.config.train, plan, workers, features, device
-        seed = plan.config.seed
-        adam, scale = train.objective == "paper", _SCALE / train.dim**0.5
-        self.rows = ShardedRows(workers, plan.users + plan.warm, train.dim, seed, scale, adam, device)
-        if train.objective == "sampled":
-            own = self.rows.own.cpu().numpy()
-            # zeros that nobody writes to take no memory
-            prior = _stored_rows(plan.prior, own, train.dim) if visual else np.zeros((len(own), train.dim), np.float32)
-            self.prior = torch.from_numpy(prior).to(device)
-            self.rows.embeddings.add_(self.prior)
+        seed, nodes, sampled = plan.config.seed, plan.users + plan.warm, train.objective == "sampled"
+        optimizer: Callable[[Tensor], Optimizer] = RowAdam
+        prior = None
+        if sampled and visual:
+            prior = torch.from_numpy(_stored_rows(plan.prior, owned(workers, nodes), train.dim)).to(device)
+        if sampled:
+            optimizer = partial(RowAdagrad, regularisation=train.regularisation, prior=prior)
+        self.rows = ShardedRows(workers, nodes, train.dim, seed, _SCALE / train.dim**0.5, device, optimizer)
+        if prior is not None:
+            self.rows.embeddings.add_(prior)
+        if sampled:
             self.rows.values[:, -1] = self._popularity_bias()
         self.decodes = visual and train.decoder.every > 0
         sizes = [train.dim, *train.decoder.hidden, features.dim] if self.decodes else [train.dim]  # no layer at all
@@ -73,8 +77,6 @@ class Vasg:
         rows, gradient = self.rows.collect(fetched, sums.gradient)
         if train.objective == "paper":
             gradient[:, self.rows.dim] = 0  # the paper's score has no bias
-        else:
-            pull(self.rows.values, self.prior, rows, gradient, train.regularisation)
         if self.decodes and (train.objective == "paper" or number % train.decoder.every == 0):
             self._decode(rows, gradient, number, sums.product_loss, sums.product_pairs)
         self.rows.update(rows, gradient, learning_rate)

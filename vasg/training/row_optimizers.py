@@ -1,5 +1,7 @@
 """Optimizers that touch only the rows a step used: no work and no traffic of the table's size."""
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,6 +9,15 @@ from torch import Tensor
 from vasg.training import rows_kernel
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class Optimizer(Protocol):
+    """What steps the rows of a table; ``state`` are tensors with one row for each of its rows."""
+
+    state: dict[str, Tensor]
+
+    def step(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        """Update ``values[rows]`` in place; ``rows`` [m] are distinct, ``gradient`` [m, D + 2], last the pairs."""
 
 
 class RowAdam:
@@ -36,32 +47,28 @@ class RowAdagrad:
 
     One scale for a whole row keeps the gradient's direction: structure shared by many pairs grows first, while Adam's
     scale for each element lifts noise to the same size. It also needs 2 numbers a row where Adam needs 2 (D + 1).
+    L2 pulls embeddings to ``prior`` [own, D] (None: zero): it adds regularisation / 2 x pairs x ||X - prior||^2 to the loss.
     """
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, regularisation: float = 0.0, prior: Tensor | None = None) -> None:
         self.state = {"sums": values.new_zeros(len(values), 2)}
+        self._regularisation, self._prior = regularisation, prior
 
     def step(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        """Update ``values[rows]`` in place; ``rows`` [m] are distinct, ``gradient`` [m, D + 1 or more]."""
+        """Update ``values[rows]`` in place; ``rows`` [m] are distinct, ``gradient`` [m, D + 2], last the pairs."""
         if values.device.type == "cpu":
-            rate = np.float32(learning_rate)
-            rows_kernel.adagrad(values.numpy(), self.state["sums"].numpy(), rows.numpy(), gradient.numpy(), rate)
-            return
-        gradient = gradient[:, : values.shape[1]]
-        squares = torch.stack([gradient[:, :-1].square().mean(1), gradient[:, -1].square()], 1)
-        sums = self.state["sums"][rows] + squares
+            rows_kernel.adagrad(
+                values.numpy(), self.state["sums"].numpy(), rows.numpy(), gradient.numpy(), np.float32(learning_rate),
+                np.float32(self._regularisation), None if self._prior is None else self._prior.numpy(),
+            )  # fmt: skip
+        else:
+            self.batched(values, rows, gradient, learning_rate)
+
+    def batched(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        """``step`` on all rows at once, as a GPU wants it."""
+        away = values[rows, :-1] if self._prior is None else values[rows, :-1] - self._prior[rows]
+        slope = torch.addcmul(gradient[:, :-2], gradient[:, -1:], away, value=self._regularisation)
+        sums = self.state["sums"][rows] + torch.stack([slope.square().mean(1), gradient[:, -2].square()], 1)
         self.state["sums"][rows] = sums
         scale = -learning_rate / (sums.sqrt() + _EPSILON)
-        values.index_add_(0, rows, torch.cat([gradient[:, :-1] * scale[:, :1], gradient[:, -1:] * scale[:, 1:]], 1))
-
-
-def pull(values: Tensor, prior: Tensor, rows: Tensor, gradient: Tensor, strength: float) -> None:
-    """Add to ``gradient`` [m, D + 2] of the distinct ``rows`` [m] that of strength / 2 x pairs x ||X - prior||^2.
-
-    The pairs in which a row is the center are its last column.
-    """
-    if values.device.type == "cpu":
-        rows_kernel.pull(gradient.numpy(), values.numpy(), prior.numpy(), rows.numpy(), np.float32(strength))
-    else:
-        dim = prior.shape[1]
-        gradient[:, :dim] += strength * gradient[:, -1:] * (values[rows, :dim] - prior[rows])
+        values.index_add_(0, rows, torch.cat([slope * scale[:, :1], gradient[:, -2:-1] * scale[:, 1:]], 1))

@@ -56,26 +56,23 @@ def add(target: Any, rows: Any, values: Any) -> None:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
-def pull(gradient: Any, values: Any, prior: Any, rows: Any, strength: Any) -> None:
-    """Add to ``gradient`` [m, D + 2] that of strength / 2 x pairs x ||X - prior||^2; its last column is the pairs."""
-    dim = prior.shape[1]
-    for i in range(rows.size):
-        row, factor = rows[i], strength * gradient[i, dim + 1]
-        for d in range(dim):
-            gradient[i, d] += factor * (values[row, d] - prior[row, d])
-
-
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
-def adagrad(values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any) -> None:
-    """``RowAdagrad.step``: one sum of squares for the embedding of a row, one for its bias."""
+def adagrad(
+    values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any, regularisation: Any, prior: Any
+) -> None:
+    """``RowAdagrad.step`` on ``rows`` [m]; ``prior`` [own, D], or None for zero. A row and its prior are read once."""
     dim = values.shape[1] - 1
+    slope = np.empty(dim, np.float32)
     for i in range(rows.size):
-        row, square = rows[i], np.float32(0)
+        row, pull, square = rows[i], regularisation * gradient[i, dim + 1], np.float32(0)
         for d in range(dim):
-            square += gradient[i, d] * gradient[i, d]
+            if prior is None:
+                slope[d] = gradient[i, d] + pull * values[row, d]
+            else:
+                slope[d] = gradient[i, d] + pull * (values[row, d] - prior[row, d])
+            square += slope[d] * slope[d]
         sums[row, 0] += square / np.float32(dim)
         sums[row, 1] += gradient[i, dim] * gradient[i, dim]
         scale = learning_rate / (np.sqrt(sums[row, 0]) + _EPSILON)
         for d in range(dim):
-            values[row, d] -= scale * gradient[i, d]
+            values[row, d] -= scale * slope[d]
         values[row, dim] -= learning_rate / (np.sqrt(sums[row, 1]) + _EPSILON) * gradient[i, dim]

@@ -4,16 +4,18 @@ The row of node v lives on worker v % size. A step fetches the rows it needs fro
 owners add up what they receive and update only those rows. Nothing of the table's size moves or is copied.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vasg import randomness
 from vasg.training import rows_kernel
-from vasg.training.row_optimizers import RowAdagrad, RowAdam
+from vasg.training.row_optimizers import Optimizer
 from vasg.training.workers import Workers
 
 _CHUNK = 65_536
@@ -39,10 +41,12 @@ class ShardedRows:
     """
 
     def __init__(
-        self, workers: Workers, nodes: int, dim: int, seed: int, scale: float, adam: bool, device: torch.device
-    ) -> None:
+        self, workers: Workers, nodes: int, dim: int, seed: int, scale: float, device: torch.device,
+        optimizer: Callable[[Tensor], Optimizer],
+    ) -> None:  # fmt: skip
+        """``optimizer`` makes the one that steps these values."""
         self.workers, self.dim, self.device = workers, dim, device
-        own = np.arange(workers.index, nodes, workers.size)
+        own = owned(workers, nodes)
         self.own = torch.from_numpy(own).to(device)
         # made by numpy, which asks for huge pages where torch does not
         self.values = torch.from_numpy(np.zeros((len(own), dim + 1), np.float32))
@@ -51,7 +55,7 @@ class ShardedRows:
             values = randomness.normal(seed, "initialisation", chunk, np.arange(dim)) * scale
             self.values[start : start + len(chunk), :dim] = torch.from_numpy(values)
         self.values = self.values.to(device)
-        self.optimizer = RowAdam(self.values) if adam else RowAdagrad(self.values)
+        self.optimizer = optimizer(self.values)
 
     @property
     def embeddings(self) -> Tensor:
@@ -68,6 +72,8 @@ class ShardedRows:
 
     def collect(self, fetched: Fetched, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Send ``gradient`` [n, any] back to the owners; returns (distinct local rows [m], their summed gradient [m, any])."""
+        if self.workers.size == 1:  # nobody else asked: they are distinct already
+            return fetched.asked, gradient
         rows, index, _ = distinct(fetched.asked, 1)
         received, _ = self.workers.exchange(gradient, fetched.sent, "gradient")
         summed = gradient.new_zeros(len(rows), gradient.shape[1])
@@ -79,7 +85,7 @@ class ShardedRows:
         return rows, summed
 
     def update(self, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        """One step on the local ``rows`` [m] alone; ``gradient`` [m, D + 1 or more], of which more is not looked at."""
+        """One step on the distinct local ``rows`` [m] alone; ``gradient`` [m, D + 2], last the pairs of each."""
         self.optimizer.step(self.values, rows, gradient, learning_rate)
 
     def state(self) -> dict[str, Any]:
@@ -93,6 +99,11 @@ class ShardedRows:
             for index, share in enumerate(shares):
                 mine = (self.own % size == index).nonzero()[:, 0]
                 target[mine] = share[name].to(self.device)[self.own[mine] // size]
+
+
+def owned(workers: Workers, nodes: int) -> NDArray[np.int64]:
+    """The nodes whose rows live on this worker, ascending."""
+    return np.arange(workers.index, nodes, workers.size)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

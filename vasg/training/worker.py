@@ -181,8 +181,8 @@ class _Progress:
             )
 
     def epoch(self, epoch: int, epochs: int, figures: dict[str, float]) -> None:
-        shown = ("loss", "decoder_loss", "mean_cosine", "effective_rank", "popularity_correlation")
-        text = ", ".join(f"{name} {figures[name]:.3f}" for name in shown)
+        shown = ("loss", "decoder_loss", "mean_cosine", "effective_rank", "popularity_correlation", "vectors_auc")
+        text = ", ".join(f"{name} {figures[name]:.3f}" for name in shown if name in figures)
         self.workers.say(
             f"train: {self.phase}: epoch {epoch}/{epochs} after {time.monotonic() - self.started:.0f} s: {text}"
         )
