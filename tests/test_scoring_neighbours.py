@@ -56,3 +56,12 @@ def test_image_knn(seed: int, block: int) -> None:
     looks = pictures.pictures(bought, some.features.astype(np.float32), some.has_feature)
     model = pictures.image_knn(looks, bought, np.unique(bought.user)[::2], 0)
     agree(some, model, scores, block)
+
+
+def test_image_knn_without_a_picture_of_anything_bought_has_nothing_to_tell() -> None:
+    some = shop(0, users=13, warm=20, cold=6, most=60)
+    has_feature = some.has_feature & (np.arange(some.purchases.products) >= some.purchases.warm)
+    assert has_feature.any()
+    looks = pictures.pictures(some.purchases, some.features.astype(np.float32), has_feature)
+    model = pictures.image_knn(looks, some.purchases, np.unique(some.purchases.user), 0)
+    agree(some, model, np.where(has_feature, 0.0, np.full((some.purchases.users, 1), np.nan)), 100)

@@ -162,6 +162,13 @@ def test_products_without_a_picture_are_trained_but_never_mapped(tmp_path: Path)
     assert {origin[USERS + WARM + k] for k in (0, 2, 3)} == {"mapped"}
 
 
+def test_without_a_picture_of_anything_bought_there_is_no_mapping_to_learn(tmp_path: Path) -> None:
+    this = plan(tmp_path, config())
+    np.save(this.has_feature, np.arange(WARM + COLD) >= WARM)
+    assert not [row for row in train(Workers(1), this) if row[0] == "mapping"]
+    assert np.isfinite(embeddings(this)).all()
+
+
 def test_without_a_decoder_the_mapping_is_learned_by_regression_alone(tmp_path: Path) -> None:
     _, log = alone(tmp_path, decoder={"every": 0}, mapping={"objective": "regression", "steps": 300, "batch_size": 8})
     losses = {(phase, name): value for phase, _, name, value in log}  # the last of each

@@ -77,11 +77,13 @@ def image_knn(pictures: Pictures, purchases: Purchases, users: NDArray[np.int64]
     """
     fitted = spread(np.flatnonzero(pictures.has_feature[: purchases.warm]))
     size = min(_COMPONENTS, pictures.features.shape[1], len(fitted))
-    pca = PCA(size, random_state=seed % 2**32).fit(pictures.rows(fitted)[:, :-1].astype(np.float32))
+    pca = PCA(size, random_state=seed % 2**32)
+    if size:
+        pca.fit(pictures.rows(fitted)[:, :-1].astype(np.float32))
 
     def looks(products: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not len(products):
-            return np.zeros((0, size), np.float32)
+        if not len(products) or not size:  # nothing bought has a picture: all products tie
+            return np.zeros((len(products), max(1, size)), np.float32)
         return unit(pca.transform(pictures.rows(products)[:, :-1].astype(np.float32)))
 
     columns = catalogue(looks, pictures.has_feature, purchases.warm, seed)

@@ -35,7 +35,8 @@ class Mapping:
         mine &= features.has(product.clamp(min=0))
         self.local, self.product = mine.nonzero()[:, 0], product[mine]
         moments = workers.total(self._moments(), "moments")
-        self.batches = max(1, round(float(moments[0]) / settings.batch_size))  # of an epoch
+        self.taught_by = int(moments[0])  # warm products with a picture, on all workers
+        self.batches = max(1, round(self.taught_by / settings.batch_size))  # of an epoch
         mean = moments[1:] / moments[0].clamp(min=1)
         self.variance = max(float(mean[0] - mean[1:].square().sum()), 1e-12)
         self.center, self.spread = mean[1:].float(), (self.variance / train.dim) ** 0.5

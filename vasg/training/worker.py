@@ -147,10 +147,10 @@ def _save(directory: Path, done: int, log: Log, model: Vasg, workers: Workers) -
 
 
 def _mapping(plan: Plan, workers: Workers, mapping: Mapping) -> Log:
-    """Stage 2: the encoder, decoder frozen."""
+    """Stage 2: the encoder, decoder frozen. No step where nothing that was bought has a picture."""
     mapping.decoder.requires_grad_(False)
     log, started = Log(), time.monotonic()
-    steps = plan.config.train.mapping.steps
+    steps = plan.config.train.mapping.steps if mapping.taught_by else 0
     epochs = -(-steps // mapping.batches)
     for epoch in range(epochs):
         figures = mapping.epoch(epoch, min(mapping.batches, steps - epoch * mapping.batches))
