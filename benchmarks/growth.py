@@ -20,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from benchmarks import measure, scoring, skipgram, walks
 from benchmarks.data import Shop
@@ -136,8 +135,7 @@ def scores(nodes: int) -> dict[str, tuple[float, float]]:
     shop = Shop("grown", user, generator.integers(0, nodes, len(user)), Path())
     users, products = (generator.standard_normal((n, scoring.DIM), np.float32) for n in (_SCORED_USERS, shop.products))
     prepared = scoring.prepare(shop, users, products)
-    with threadpool_limits(1, "blas"):
-        return {"score": (_timed(lambda: score_block(*prepared, 0, shop.users))[1], shop.users * shop.products)}
+    return {"score": (_timed(lambda: score_block(*prepared, 0, shop.users))[1], shop.users * shop.products)}
 
 
 _LARGEST = 10_000_000  # nodes

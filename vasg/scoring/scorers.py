@@ -1,8 +1,8 @@
 """How a block of users scores a tile of products: one class for each kind of model, all with the same two methods.
 
 ``prepare(columns)`` fetches what a tile of catalogue columns [tile] needs, once for all users of the block;
-``fill(users, prepared, out)`` writes the scores of a slice of the block's rows into ``out`` [rows, tile]. Each works in
-products of one shape, so that a score is the same number wherever it is computed.
+``fill(users, prepared, out)`` writes the scores of a slice of the block's rows into ``out`` [rows, tile]. A score is the
+same number wherever it is computed (``vasg.scoring.product``).
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
+from vasg.scoring.product import packed, padded, product
+
 Floats = NDArray[np.float32]
 
 
@@ -18,40 +20,41 @@ class InnerProduct:
     """A score is the inner product of the user's vector and the product's."""
 
     def __init__(self, users: Floats, vectors: NDArray[Any]) -> None:
-        self._users, self._vectors = users, vectors  # [rows, d], [columns, d]
+        self._users, self._vectors = padded(users), vectors  # [rows, d'], [columns, d]
 
     def prepare(self, columns: Any) -> Floats:
-        """[tile, d]"""
-        return np.asarray(self._vectors[columns], np.float32)
+        """The tile's vectors, packed."""
+        return packed(np.asarray(self._vectors[columns], np.float32))
 
     def fill(self, users: slice, prepared: Floats, out: Floats) -> None:
         """One matrix product."""
-        np.matmul(self._users[users], prepared.T, out=out)
+        product(self._users[users], prepared, out)
 
 
 class Nearest:
     """A score is the largest inner product of the product's vector with one of the user's vectors."""
 
     def __init__(self, looks: Floats, starts: NDArray[np.int64], vectors: NDArray[Any], chunk: int) -> None:
-        self._looks, self._starts, self._vectors = looks, starts, vectors  # [n, d], [rows + 1], [columns, d]
+        self._looks, self._starts, self._vectors = padded(looks), starts, vectors  # [n, d'], [rows + 1], [columns, d]
         self._chunk = chunk
 
     def prepare(self, columns: Any) -> Floats:
-        """[tile, d]"""
-        return np.asarray(self._vectors[columns], np.float32)
+        """The tile's vectors, packed."""
+        return packed(np.asarray(self._vectors[columns], np.float32))
 
     def fill(self, users: slice, prepared: Floats, out: Floats) -> None:
         """The best of each user's rows; users without one tie all products."""
         starts = self._starts[users.start : users.stop + 1]
         out[:] = -np.inf
         row_of = np.repeat(np.arange(len(out)), np.diff(starts))
-        padded = np.zeros((self._chunk, self._looks.shape[1]), np.float32)
+        looks = np.zeros((self._chunk, self._looks.shape[1]), np.float32)
+        every = np.empty((self._chunk, out.shape[1]), np.float32)
         for begin in range(0, len(row_of), self._chunk):
             rows = row_of[begin : begin + self._chunk]
-            padded[: len(rows)] = self._looks[starts[0] + begin : starts[0] + begin + len(rows)]
-            scores = (padded @ prepared.T)[: len(rows)]
+            looks[: len(rows)] = self._looks[starts[0] + begin : starts[0] + begin + len(rows)]
+            product(looks, prepared, every)
             distinct, first = np.unique(rows, return_index=True)
-            out[distinct] = np.maximum(out[distinct], np.maximum.reduceat(scores, first, axis=0))
+            out[distinct] = np.maximum(out[distinct], np.maximum.reduceat(every[: len(rows)], first, axis=0))
         out[np.diff(starts) == 0] = 0
 
 

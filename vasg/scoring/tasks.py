@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from vasg import schemas
 from vasg.files import write_atomically
@@ -83,8 +82,7 @@ def run(
             opened = shared.open() | own.open()
             inputs = Arrays(**{field.name: opened[field.name] for field in fields(Arrays)})
             begin, end = block * size, min(users, (block + 1) * size)
-            with threadpool_limits(1, "blas"):
-                ranks, best = score_block(inputs, settings, begin, end)
+            ranks, best = score_block(inputs, settings, begin, end)
             if len(ranks.user):
                 rows = rank_table(name, ranks, settings.warm, len(inputs.known_starts) - 1)
                 _write(rows, pair_ranks / f"part-{name}-{block:05d}.parquet")

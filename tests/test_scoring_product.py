@@ -1,0 +1,36 @@
+"""The product behind all scores: against numpy, and the same number wherever a pair of vectors stands."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vasg.scoring.product import STEP, packed, padded, product
+
+numbers = st.integers(0, 2**20)
+
+
+def scores(users: np.ndarray, products: np.ndarray) -> np.ndarray:
+    out = np.full((len(users), len(products)), np.nan, np.float32)
+    product(padded(users), packed(products), out)
+    return out
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers, st.integers(1, 8), st.integers(1, 300), st.integers(1, 1100))
+def test_it_is_the_matrix_product(seed: int, groups: int, dim: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    users, products = (rng.standard_normal((n, dim)).astype(np.float32) for n in (STEP * groups, width))
+    exact = users.astype(np.float64) @ products.T.astype(np.float64)
+    np.testing.assert_allclose(scores(users, products), exact, atol=1e-5 * dim)
+
+
+@settings(max_examples=30, deadline=None)
+@given(numbers, st.sampled_from([1, 3, 37, 100, 130, 300]))
+def test_a_score_is_the_same_number_wherever_it_stands(seed: int, dim: int) -> None:
+    rng = np.random.default_rng(seed)
+    one, other = (rng.standard_normal((1, dim)).astype(np.float32) for _ in range(2))
+    found = scores(np.repeat(one, 64, 0), np.repeat(other, 1088, 0))
+    assert (found == found[0, 0]).all()
+    mixed, place = rng.standard_normal((700, dim)).astype(np.float32), int(rng.integers(0, 700))
+    mixed[place] = other
+    assert (scores(np.repeat(one, 4, 0), mixed)[:, place] == found[0, 0]).all()
