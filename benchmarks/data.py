@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ class Shop:
     name: str
     user: NDArray[np.int64]
     product: NDArray[np.int64]
+    styles: NDArray[np.float32]  # [W, T] of the products
     directory: Path
 
     @property
@@ -54,11 +56,10 @@ class Shop:
 
     @property
     def features(self) -> Path:
-        """[W, 4096] float16 .npy like the demo's features, of styles that tell nothing of the purchases."""
+        """[W, 4096] float16 .npy, the demo's features of the products' styles."""
         path = self.directory / "features.npy"
         if not path.exists():
-            styles = np.random.default_rng(0).normal(size=(self.products, planted.T)).astype(np.float32)
-            write_atomically(path, partial(_save_features, styles))
+            write_atomically(path, partial(_save_features, self.styles))
         return path
 
     @property
@@ -104,24 +105,31 @@ def shop(size: str) -> Shop:
     """Generate the shop once; the seed is 0."""
     directory = HERE / ".data" / size
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "pairs.npz"
+    path = directory / "shop.npz"
     if not path.exists():
         drawn = planted.plant(0, *SIZES[size])
-        product = np.unique(drawn.products, return_inverse=True)[1]
-        np.savez(path, user=drawn.users, product=product)
-    pairs = np.load(path)
-    return Shop(size, pairs["user"].astype(np.int64), pairs["product"].astype(np.int64), directory)
+        bought, product = np.unique(drawn.products, return_inverse=True)
+        np.savez_compressed(path, user=drawn.users, product=product, styles=drawn.styles[bought])
+    kept = np.load(path)
+    return Shop(size, kept["user"].astype(np.int64), kept["product"].astype(np.int64), kept["styles"], directory)
 
 
 def publish(shop: Shop, root: Path) -> Warehouse:
     """A warehouse with the tables nodes and interactions, every pair in train."""
-    warehouse, nodes = Warehouse(root), np.arange(shop.users + shop.products)
-    is_user = nodes < shop.users
-    kinds = {"node": nodes, "node_type": np.where(is_user, "user", "product"), "id": nodes.astype(str)}
-    pairs = {"user": shop.user, "product": shop.product + shop.users}
-    more = {"rating": np.ones(len(shop.user), np.float32), "split": np.full(len(shop.user), "train")}
+    ids = np.concatenate([np.arange(shop.users), np.arange(shop.products)])
+    return publish_pairs(root, shop.users, shop.user, shop.product, np.full(len(shop.user), "train"), ids, 0)
+
+
+def publish_pairs(
+    root: Path, users: int, user: NDArray[Any], product: NDArray[Any], split: NDArray[Any], ids: NDArray[Any], cold: int
+) -> Warehouse:
+    """The same of pairs of user and product (from 0) in their ``split``; ``ids`` of all nodes, the last ``cold`` are cold."""
+    warehouse, nodes = Warehouse(root), np.arange(len(ids))
+    kinds = {"node": nodes, "node_type": np.where(nodes < users, "user", "product"), "id": ids.astype(str)}
+    pairs = {"user": user, "product": product + users}
+    more = {"rating": np.ones(len(user), np.float32), "split": split}
     with warehouse.publication("filter_users", "bench", "") as publication:
-        publication.write_arrow("nodes", pa.table(kinds | {"is_cold": np.zeros(len(nodes), bool)}))
+        publication.write_arrow("nodes", pa.table(kinds | {"is_cold": nodes >= len(ids) - cold}))
         publication.write_arrow("interactions", pa.table(pairs | more))
         publication.commit("", {})
     return warehouse

@@ -37,6 +37,7 @@ _EDGES_A_NODE = 10
 _PRODUCTS = 0.2  # of all nodes
 _WALKS, _TRAINED = 200_000, 50_000  # walks of the inner loop, and of the training
 _BATCH = 1_000_000  # edges
+_NO_STYLES = np.zeros((0, 0), np.float32)  # nothing here looks at pictures
 _SCORED_USERS = 1024
 _FEWEST, _REPEATED = 1_000, 1_000_000  # nodes: a job that only starts and ends; up to which jobs are run three times
 
@@ -49,7 +50,7 @@ def grown(nodes: int, directory: Path = Path()) -> Shop:
     product = (generator.random(edges, np.float32) ** 2 * np.float32(products)).astype(np.int64)
     np.minimum(product, products - 1, out=product)
     product[-1] = products - 1  # so that the shop knows how many there are
-    return Shop("grown", user, product, directory)
+    return Shop("grown", user, product, _NO_STYLES, directory)
 
 
 def edges_and_steps(nodes: int) -> dict[str, tuple[float, float]]:
@@ -132,7 +133,7 @@ def scores(nodes: int) -> dict[str, tuple[float, float]]:
     """(seconds, scores) of the pass over a thousand users and a product for each node."""
     generator = np.random.default_rng(0)
     user = np.repeat(np.arange(_SCORED_USERS), _EDGES_A_NODE)
-    shop = Shop("grown", user, generator.integers(0, nodes, len(user)), Path())
+    shop = Shop("grown", user, generator.integers(0, nodes, len(user)), _NO_STYLES, Path())
     users, products = (generator.standard_normal((n, scoring.DIM), np.float32) for n in (_SCORED_USERS, shop.products))
     prepared = scoring.prepare(shop, users, products)
     return {"score": (_timed(lambda: score_block(*prepared, 0, shop.users))[1], shop.users * shop.products)}

@@ -54,7 +54,7 @@ def test_a_step_is_gradient_descent_on_the_pairwise_loss() -> None:
     (-torch.nn.functional.logsigmoid(x) + strength / 2 * touched).backward()
     pull, taste = np.zeros((1, 6), np.float32), np.append(theta[2], 1)
     u, i, j = (np.array([n]) for n in (2, 1, 3))
-    bpr._descend(u, i, j, seen, gu, gp, bias, theta, np.float32(rate), np.float32(strength), pull)
+    bpr._triples(u, i, j, seen, gu, gp, bias, theta, np.float32(rate), np.float32(strength), pull)
     np.testing.assert_allclose(pull[0], float(torch.sigmoid(-x.detach())) * taste, rtol=1e-5)
     for leaf, updated in zip(leaves, (gu, gp, bias, theta), strict=True):
         assert leaf.grad is not None

@@ -1,5 +1,7 @@
 """Tastes by the mixed logit against the definition written out, a general optimiser, and a shop drawn from the model."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,9 +9,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from vasg.training.components import principal_components
 from vasg.training.mixed_logit import Catalogue, catalogue, mixed_logit, newton
 
 USERS, WARM, COLD, DIM_I = 5, 9, 3, 4
+
+
+def rows_of(features: Any, has: Any, pairs: Any, users: int = USERS, warm: int = WARM) -> Any:
+    return mixed_logit(principal_components(features, has, warm, 64, 0), has, pairs, users, warm, 0)
 
 
 def drawn(generator: np.random.Generator, clusters: int, k: int) -> Catalogue:
@@ -26,14 +33,16 @@ def test_modes_are_those_that_a_general_optimiser_finds(seed: int, clusters: int
     found, count = drawn(generator, clusters, k), generator.integers(1, 40, 3).astype(float)
     bought = generator.dirichlet(np.ones(clusters), 3) @ found.centres + generator.normal(size=(3, k)) * 0.5
     total = bought * count[:, None]
-    precision = np.diag(generator.uniform(0.3, 3, k))
-    modes, curvature = newton(found, count, total, precision, np.zeros((3, k)))
+    precision = generator.uniform(0.3, 3, k)
+    axes = np.diag(precision**-0.5)  # in these units tastes are standard normal
+    modes, curvature = newton(found.along(axes), count, total @ axes, np.zeros((3, k)))
+    modes, curvature = modes @ axes, curvature * np.sqrt(np.outer(precision, precision))
 
     def loss(z: np.ndarray, user: int) -> float:  # written out, cluster by cluster
         log_sum = logsumexp(
             [s + z @ m + z @ found.within @ z / 2 for s, m in zip(found.log_share, found.centres, strict=True)]
         )
-        return float(-z @ total[user] + count[user] * log_sum + z @ precision @ z / 2)
+        return float(-z @ total[user] + count[user] * log_sum + precision @ z**2 / 2)
 
     for user in range(3):
         best = minimize(loss, np.zeros(k), (user,), tol=1e-10)
@@ -64,7 +73,7 @@ def test_tastes_are_those_that_purchases_were_drawn_from() -> None:
     pairs = np.array(
         [(u, p) for u in range(users) for p in generator.choice(products, 15, False, odds[:, u] / odds[:, u].sum())]
     )
-    rows = mixed_logit(features, np.ones(products, bool), pairs, users, products, 0)
+    rows = rows_of(features, np.ones(products, bool), pairs, users, products)
     directions = features / np.linalg.norm(features, axis=1, keepdims=True)
     learned = np.linalg.lstsq(np.c_[directions, np.ones(products)], rows[users:] @ rows[:users].T, rcond=None)[0][:10].T
     for axis in range(2):
@@ -75,18 +84,18 @@ def test_tastes_are_those_that_purchases_were_drawn_from() -> None:
 @pytest.mark.parametrize("pictures", [0, 1])
 def test_too_few_pictures_say_nothing(pictures: int) -> None:
     features, has = np.ones((WARM + COLD, DIM_I), np.float16), np.arange(WARM + COLD) < pictures
-    assert not mixed_logit(features, has, np.array([[0, 0], [1, 0]]), USERS, WARM, 0).any()
+    assert not rows_of(features, has, np.array([[0, 0], [1, 0]])).any()
 
 
 def test_pictures_all_alike_say_nothing() -> None:
     features, has = np.ones((WARM + COLD, DIM_I), np.float16), np.ones(WARM + COLD, bool)
-    rows = mixed_logit(features, has, np.array([[0, 0], [1, 3]]), USERS, WARM, 0)
+    rows = rows_of(features, has, np.array([[0, 0], [1, 3]]))
     np.testing.assert_allclose(rows[:USERS] @ rows[USERS:].T, 0, atol=1e-6)
 
 
 def test_without_a_picture_or_a_purchase_there_is_no_vector() -> None:
     features, has = np.random.default_rng(0).normal(size=(WARM + COLD, DIM_I)), np.arange(WARM + COLD) != 2
-    rows = mixed_logit(features, has, np.array([[0, 0], [1, 3], [2, 2]]), USERS, WARM, 0)
+    rows = rows_of(features, has, np.array([[0, 0], [1, 3], [2, 2]]))
     assert rows.any(1).tolist() == [True, True, False, False, False, *has]
 
 
@@ -95,6 +104,6 @@ def test_cold_products_leave_no_trace_in_the_fit() -> None:
     other = features.copy()
     other[WARM:] = 7 * features[WARM:][::-1]
     pairs, has = np.array([[0, 0], [1, 3]]), np.ones(WARM + COLD, bool)
-    found, changed = (mixed_logit(f, has, pairs, USERS, WARM, 0) for f in (features, other))
+    found, changed = (rows_of(f, has, pairs) for f in (features, other))
     np.testing.assert_array_equal(found[: USERS + WARM], changed[: USERS + WARM])
     assert np.abs(found[USERS + WARM :]).max() > 0

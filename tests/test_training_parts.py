@@ -1,6 +1,7 @@
 """Layers, row-wise optimizers, the walk reader and checkpoints, each against something simpler."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,8 @@ def test_decoder_is_the_papers() -> None:
     assert float(layers(torch.randn(3, 100)).detach().min()) == 0.0  # ReLU behind the last layer too
 
 
-def test_row_adam_is_adam_when_every_row_is_touched() -> None:
+@pytest.mark.parametrize("form", [RowAdam.step, RowAdam.batched])
+def test_row_adam_is_adam_when_every_row_is_touched(form: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(5, 4, generator=generator)
     reference = torch.nn.Parameter(values.clone())
@@ -52,7 +54,7 @@ def test_row_adam_is_adam_when_every_row_is_touched() -> None:
         gradient = torch.randn(5, 4, generator=generator)
         reference.grad = gradient.clone()
         theirs.step()
-        ours.step(values, torch.arange(5), gradient, 0.01)
+        form(ours, values, torch.arange(5), gradient, 0.01)
     torch.testing.assert_close(values, reference.data)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vasg.training.visual_prior import _covariance, visual_prior
+from vasg.training.components import principal_components
+from vasg.training.visual_prior import FINE, _covariance, visual_prior
 
 USERS, WARM, COLD, DIM = 400, 600, 100, 12
 
@@ -22,7 +23,8 @@ def shop(signal: float, seed: int = 0) -> tuple[Any, Any]:
 
 def prior(features: Any, pairs: Any, has: Any = None, dim: int = DIM) -> Any:
     has = np.ones(len(features), bool) if has is None else has
-    return visual_prior(features, has, pairs, USERS, WARM, dim, seed=0)
+    pictures = principal_components(features, has, WARM, FINE.components, seed=0)
+    return visual_prior(pictures, has, pairs, USERS, WARM, dim, seed=0)
 
 
 def test_what_a_user_bought_outranks_the_rest_without_being_told() -> None:

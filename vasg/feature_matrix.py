@@ -1,6 +1,9 @@
 """The image features of given products as one matrix in memory, read from Parquet without the JVM."""
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from vasg import schemas
 from vasg.errors import DataError
@@ -47,30 +51,48 @@ def feature_matrix(warehouse: Warehouse, product_ids: pa.Array) -> tuple[NDArray
 
 def _fill(warehouse: Warehouse, position: NDArray[Any], products: int, dtype: type) -> NDArray[Any] | None:
     """The matrix in this precision, or None when a feature does not fit it."""
-    matrix: NDArray[Any] | None = None
-    begin = 0
-    for batch in _batches(warehouse):
-        end = begin + len(batch)
-        target, begin = position[begin:end], end
-        matrix = np.zeros((products, batch.shape[1]), dtype) if matrix is None else matrix
-        if batch.shape[1] != matrix.shape[1]:
-            raise DataError(f"table image_features: features of {matrix.shape[1]} and of {batch.shape[1]} numbers")
-        batch, target = batch[target >= 0], target[target >= 0]
-        largest = np.abs(batch).max(axis=1, initial=0.0)
-        if not np.isfinite(largest).all():
-            raise DataError(f"table image_features: {(~np.isfinite(largest)).sum()} features hold NaN or infinity")
-        fits = (largest == 0) | ((largest >= _HALF_SMALLEST) & (largest <= _HALF_LARGEST))
-        if dtype is np.float16 and not fits.all():
-            return None
-        matrix[target] = batch
-    return np.zeros((products, 0), dtype) if matrix is None else matrix
+    groups = _row_groups(warehouse)
+    width = next((len(batch[0]) for group in groups for _, batch in _batches(*group) if len(batch)), 0)
+    matrix: NDArray[Any] = np.zeros((products, width), dtype)
+
+    def fill(group: tuple[Path, int, int]) -> bool:
+        return all(_put(matrix, position[begin : begin + len(batch)], batch) for begin, batch in _batches(*group))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a Parquet column is decoded on one core
+        return matrix if all(pool.map(fill, groups)) else None
 
 
-def _batches(warehouse: Warehouse) -> Iterator[NDArray[np.float32]]:
-    """The features of the table in the order of its files, [n, I] float32 at a time."""
+def _put(matrix: NDArray[Any], target: NDArray[Any], batch: NDArray[np.float32]) -> bool:
+    """Set the rows ``target`` [n] (-1: nobody asked) to ``batch`` [n, I]; False when half precision does not hold them."""
+    if batch.shape[1] != matrix.shape[1]:
+        raise DataError(f"table image_features: features of {matrix.shape[1]} and of {batch.shape[1]} numbers")
+    batch, target = batch[target >= 0], target[target >= 0]
+    largest = np.abs(batch).max(axis=1, initial=0.0)
+    if not np.isfinite(largest).all():
+        raise DataError(f"table image_features: {(~np.isfinite(largest)).sum()} features hold NaN or infinity")
+    fits = (largest == 0) | ((largest >= _HALF_SMALLEST) & (largest <= _HALF_LARGEST))
+    if matrix.dtype == np.float16 and not fits.all():
+        return False
+    matrix[target] = batch
+    return True
+
+
+def _row_groups(warehouse: Warehouse) -> list[tuple[Path, int, int]]:
+    """(file, row group, number of its first row) of the table, in the order of its files."""
+    found, begin = [], 0
     for path in warehouse.files("image_features"):
-        for batch in pq.ParquetFile(path).iter_batches(_BATCH, columns=["feature"]):
-            yield fixed_width(batch.column(0), "image_features", "feature")
+        metadata = pq.read_metadata(path)
+        for number in range(metadata.num_row_groups):
+            found.append((path, number, begin))
+            begin += metadata.row_group(number).num_rows
+    return found
+
+
+def _batches(path: Path, row_group: int, begin: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The features of a row group, [n, I] float32 at a time, each with the number of its first row."""
+    for batch in pq.ParquetFile(path).iter_batches(_BATCH, row_groups=[row_group], columns=["feature"]):
+        yield begin, fixed_width(batch.column(0), "image_features", "feature")
+        begin += len(batch)
 
 
 def spread(products: NDArray[np.int64], most: int = 20_000) -> NDArray[np.int64]:
@@ -83,9 +105,13 @@ def transformed(
 ) -> NDArray[np.float32]:
     """[P, size] what ``function`` makes of rows of features as float32, some at a time; zero without a feature."""
     result = np.zeros((len(features), size), np.float32)
-    for begin in range(0, len(features), 4 * _BATCH):
-        part = slice(begin, begin + 4 * _BATCH)
+
+    def transform(begin: int) -> None:
+        part = slice(begin, begin + _BATCH)
         result[part] = function(features[part].astype(np.float32))
+
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy converts on one core
+        list(pool.map(transform, range(0, len(features), _BATCH)))
     result[~has_feature] = 0
     return result
 

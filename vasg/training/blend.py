@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import product as combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
 from vasg.training.terms import Floats, Vectors, all_terms, by_mapping, fetch, popularity, stored
-from vasg.training.validation import Sample
+from vasg.training.validation import Sample, summed
 
 _MAPPED = (0.0, 0.25, 0.5, 0.75, 1.0)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -54,11 +53,8 @@ def blended_terms(
         closed = sample.scores(_by_looks(plan, rows, stored(plan.prior)))
         learned = sample.scores(_by_looks(plan, rows, partial(by_mapping, plan, mapping)))
         popular = sample.scores(popularity(plan))
-        mixtures = (
-            (sample.auc([(1 - share, closed), (share, learned), (weight, popular)]), -share)
-            for share, weight in combinations(_MAPPED, _WEIGHTS)
-        )
-        mapped = -max(mixtures)[1]
+        looks = {share: summed([(1 - share, closed), (share, learned)]) for share in _MAPPED}
+        mapped = -max((max(sample.aucs(seen, popular, _WEIGHTS)), -share) for share, seen in looks.items())[1]
     terms = all_terms(plan, rows, plain, mapping, mapped)
     return terms, choose(plan, terms, defaults), mapped
 
@@ -74,19 +70,18 @@ def choose(plan: Plan, terms: dict[str, Vectors], defaults: dict[str, float]) ->
         return Blend(defaults, unit, 0.0)
     scores = {name: sample.scores(vectors) for name, vectors in terms.items()}
     weight = dict(defaults)
-    best = sample.auc([(weight[name] / (unit[name] or 1.0), scores[name]) for name in terms])
+    best = sample.auc(summed([(weight[name] / (unit[name] or 1.0), scores[name]) for name in terms]))
     for _ in range(_ROUNDS):
         before = dict(weight)
         for name in terms:
             rest = [(weight[other] / (unit[other] or 1.0), scores[other]) for other in terms if other != name]
-            together = sample.summed(rest)
-            for value in _WEIGHTS:
-                auc = sample.auc([(1.0, together), (value / (unit[name] or 1.0), scores[name])])
+            factors = [value / (unit[name] or 1.0) for value in _WEIGHTS]
+            for value, auc in zip(_WEIGHTS, sample.aucs(summed(rest), scores[name], factors), strict=True):
                 if auc > best + _NOTICEABLE:
                     weight[name], best = value, auc
         if weight == before:
             break
-    return Blend(weight, unit, best, {name: sample.auc([(1.0, part)]) for name, part in scores.items()})
+    return Blend(weight, unit, best, {name: sample.auc(part) for name, part in scores.items()})
 
 
 def _by_looks(plan: Plan, rows: ShardedRows, looks: Vectors) -> Vectors:

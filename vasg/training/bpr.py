@@ -9,17 +9,19 @@ E and beta', which every triple touches, take one Adagrad step for a batch of th
 components: E lives in the space they span anyway, and a triple costs an eighth.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from vasg import randomness
-from vasg.feature_matrix import spread, transformed
 from vasg.training import validation
+from vasg.training.components import fitted_products, principal_components
 
 _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features
@@ -71,12 +73,13 @@ class _Model:
 
 
 def bpr(
-    pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, held_out: Validation, seed: int
+    pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, held_out: Validation, seed: int, threads: int = 1
 ) -> tuple[Floats, Floats]:
     """Train on ``pairs`` [n, 2] of user and warm product (from 0) with ``looks`` [P, k], k = 0 for plain BPR.
 
     Returns vectors of users [U, d] and products [P, d] whose inner product is the score. Strength of
-    regularisation and number of epochs are those best on the validation pairs.
+    regularisation and number of epochs are those best on the validation pairs; as many strengths as ``threads`` are tried
+    at a time, with the same result.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     if not len(held_out.pairs):
@@ -84,32 +87,41 @@ def bpr(
         for epoch in range(_UNCHECKED_EPOCHS):
             _epoch(model, pairs, warm, epoch, _UNCHECKED_REGULARISATION, seed)
         return model.vectors(warm)
-    best: tuple[float, Floats, Floats] = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
-    for regularisation in _REGULARISATION:
-        model, highest, in_vain = _start(users, looks, seed), -1.0, 0
-        for epoch in range(_EPOCHS):
-            _epoch(model, pairs, warm, epoch, regularisation, seed)
-            if (epoch + 1) % _CHECKED:
-                continue
-            user, product = model.vectors(warm)
-            auc = held_out.auc(user, product)
-            best = max(best, (auc, user, product), key=lambda found: found[0])
-            highest, in_vain = (auc, 0) if auc > highest else (highest, in_vain + 1)
-            if in_vain == _PATIENCE:
-                break
-    return best[1], best[2]
+    attempt = partial(_attempt, pairs, users, warm, looks, held_out, seed)
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(attempt, _REGULARISATION))
+    return max(found, key=lambda one: one[0])[1:]
+
+
+def _attempt(
+    pairs: NDArray[np.int64],
+    users: int,
+    warm: int,
+    looks: Floats,
+    held_out: Validation,
+    seed: int,
+    regularisation: float,
+) -> tuple[float, Floats, Floats]:
+    """AUC and vectors of the best epoch with this strength of regularisation."""
+    model, in_vain = _start(users, looks, seed), 0
+    best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+    for epoch in range(_EPOCHS):
+        _epoch(model, pairs, warm, epoch, regularisation, seed)
+        if (epoch + 1) % _CHECKED:
+            continue
+        user, product = model.vectors(warm)
+        auc = held_out.auc(user, product)
+        best, in_vain = ((auc, user, product), 0) if auc > best[0] else (best, in_vain + 1)
+        if in_vain == _PATIENCE:
+            break
+    return best
 
 
 def components(features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int, seed: int) -> Floats:
     """[P, k] features as at most 512 principal components, of mean square length 1 over warm products; 0 without one."""
-    fitted = spread(np.flatnonzero(has_feature[:warm]))
-    size = min(_COMPONENTS, features.shape[1], len(fitted) - 1)
-    if size < 1:
-        return np.zeros((len(features), 0), np.float32)
-    pca = PCA(size, random_state=seed % 2**32).fit(features[fitted].astype(np.float32))
-    looks = transformed(features, has_feature, size, pca.transform)
-    looks /= max(float(np.sqrt(np.square(looks[fitted]).sum(1).mean())), 1e-12)
-    return looks
+    looks = principal_components(features, has_feature, warm, _COMPONENTS, seed, lambda rows: rows.astype(np.float32))
+    length = np.square(looks[fitted_products(has_feature, warm)]).sum(1)
+    return looks / np.float32(max(float(np.sqrt(length.mean())), 1e-12)) if looks.size else looks
 
 
 def _start(users: int, looks: Floats, seed: int) -> _Model:
@@ -131,22 +143,11 @@ def _epoch(model: _Model, pairs: NDArray[np.int64], warm: int, epoch: int, regul
     """One pass over the purchases, each against a product its user did not buy."""
     order = randomness.permutation(seed, "bpr", (3 << 32) + epoch, len(pairs))
     negative = _not_bought(pairs, warm, epoch, seed)[order]
-    user, positive = pairs[order].T
-    buffer = np.empty((_BATCH, model.looks.shape[1]), np.float32)
-    for begin in range(0, len(order), _BATCH):
-        u, i, j = (np.ascontiguousarray(x[begin : begin + _BATCH]) for x in (user, positive, negative))
-        difference = buffer[: len(u)]
-        _subtract(model.looks, i, j, difference)
-        seen, pull = difference @ model.embedding, np.empty((len(u), model.embedding.shape[1]), np.float32)
-        _descend(
-            u, i, j, seen, model.gamma_user, model.gamma_product, model.bias, model.theta, np.float32(_LEARNING_RATE),
-            np.float32(regularisation), pull,
-        )  # fmt: skip
-        if difference.shape[1]:
-            ascent = difference.T @ pull
-            ascent -= regularisation * model.embedding
-            model.squares += ascent * ascent
-            model.embedding += _VISUAL_LEARNING_RATE * ascent / np.sqrt(model.squares)
+    user, positive = (np.ascontiguousarray(column) for column in pairs[order].T)
+    _descend(
+        user, positive, negative, model.looks, model.gamma_user, model.gamma_product, model.bias, model.theta,
+        model.embedding, model.squares, np.float32(regularisation),
+    )  # fmt: skip
 
 
 def _not_bought(pairs: NDArray[np.int64], warm: int, epoch: int, seed: int) -> NDArray[np.int64]:
@@ -164,20 +165,40 @@ def _not_bought(pairs: NDArray[np.int64], warm: int, epoch: int, seed: int) -> N
 
 
 @numba.njit(nogil=True, cache=True)
-def _subtract(rows: Any, i: Any, j: Any, out: Any) -> None:
-    """``out`` [b, k] becomes rows[i] - rows[j], without the copies that numpy would make of both."""
-    for t in range(i.size):
-        one, other = rows[i[t]], rows[j[t]]
-        for k in range(out.shape[1]):
-            out[t, k] = one[k] - other[k]
+def _descend(
+    user: Any, positive: Any, negative: Any, looks: Any, gamma_user: Any, gamma_product: Any, bias: Any, theta: Any,
+    embedding: Any, squares: Any, regularisation: Any,
+) -> None:  # fmt: skip
+    """Gradient steps on -log sigma(x_ui - x_uj), batch by batch; compiled whole, so that several can run at a time."""
+    rate, visual_rate = np.float32(_LEARNING_RATE), np.float32(_VISUAL_LEARNING_RATE)
+    buffer = np.empty((_BATCH, looks.shape[1]), np.float32)
+    pulls = np.empty((_BATCH, embedding.shape[1]), np.float32)
+    for begin in range(0, user.size, _BATCH):
+        end = min(begin + _BATCH, user.size)
+        u, i, j = user[begin:end], positive[begin:end], negative[begin:end]
+        difference, pull = buffer[: u.size], pulls[: u.size]
+        for t in range(u.size):
+            one, other = looks[i[t]], looks[j[t]]
+            for k in range(one.size):
+                difference[t, k] = one[k] - other[k]
+        seen = np.dot(difference, embedding) if len(embedding) else np.zeros(pull.shape, np.float32)
+        _triples(u, i, j, seen, gamma_user, gamma_product, bias, theta, rate, regularisation, pull)
+        if not len(embedding):
+            continue
+        ascent = np.dot(difference.T, pull)
+        for k in range(embedding.shape[0]):
+            for v in range(embedding.shape[1]):
+                g = ascent[k, v] - regularisation * embedding[k, v]
+                squares[k, v] += g * g
+                embedding[k, v] += visual_rate * g / np.sqrt(squares[k, v])
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _descend(
+def _triples(
     users: Any, positives: Any, negatives: Any, seen: Any, gamma_user: Any, gamma_product: Any, bias: Any, theta: Any,
     rate: Any, regularisation: Any, pull: Any,
 ) -> None:  # fmt: skip
-    """Gradient steps on -log sigma(x_ui - x_uj), triple by triple.
+    """Steps triple by triple, with E and beta' as they are.
 
     ``seen`` [b, V + 1] is E (f_i - f_j), last beta' (f_i - f_j). ``pull`` [b, V + 1] becomes what (f_i - f_j) adds to the
     ascent of E and beta': sigma(x_uj - x_ui) times theta_u before the step, last 1.

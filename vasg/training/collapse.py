@@ -24,7 +24,7 @@ def figures(plan: Plan, rows: ShardedRows) -> dict[str, float]:
     """
     products = plan.users + _sample(plan.config.seed, 0, plan.warm)
     users = _sample(plan.config.seed, 1, plan.users)
-    fetched = rows.fetch(torch.from_numpy(np.concatenate([users, products])).to(rows.device))
+    fetched = rows.fetch(torch.from_numpy(np.concatenate([users, products])))
     values = fetched.rows[fetched.index, :-1].double().cpu()
     user, product = values[: len(users)], values[len(users) :]
     unit = torch.nn.functional.normalize(product)
@@ -46,8 +46,8 @@ def _auc(plan: Plan, rows: ShardedRows) -> dict[str, float]:
     if not pairs:
         return {}
     if plan.config.train.objective == "paper":  # whose score is the cosine
-        return {"vectors_auc": pairs.auc([(1.0, pairs.scores(lambda nodes: unit(vectors(nodes))))])}
-    return {"vectors_auc": pairs.auc([(1.0, pairs.scores(vectors))])}
+        return {"vectors_auc": pairs.auc(pairs.scores(lambda nodes: unit(vectors(nodes))))}
+    return {"vectors_auc": pairs.auc(pairs.scores(vectors))}
 
 
 def _sample(seed: int, which: int, size: int) -> NDArray[np.int64]:

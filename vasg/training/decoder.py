@@ -20,7 +20,7 @@ class Layers(nn.Module):
 
     def __init__(self, sizes: Sequence[int], dropout: float, positive_output: bool, seed: int, name: str) -> None:
         super().__init__()
-        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.linear = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in pairwise(sizes))
         self.dropout, self.positive_output = dropout, positive_output
         for number, layer in enumerate(self.linear):
             _initialise(layer, seed, f"{name}.{number}")

@@ -1,7 +1,10 @@
-"""Image features as the decoder and the encoder see them: memory-mapped, scaled, by product number."""
+"""Image features as the decoder and the encoder see them: memory-mapped or on the GPU, scaled, by product number."""
+
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _SAMPLE = 20_000  # products that the scale is measured on
@@ -16,6 +19,7 @@ class Features:
 
     def __init__(self, path: str, has_path: str, warm: int, device: torch.device) -> None:
         self._values = np.load(path, mmap_mode="r")
+        self._on_gpu = _on_gpu(self._values, device)
         self._has, self.device = torch.from_numpy(np.load(has_path)).to(device), device
         self.dim = int(self._values.shape[1])
         fitted = np.flatnonzero(np.load(has_path)[:warm])
@@ -29,11 +33,25 @@ class Features:
         self.variance = float(max(sample.var(0, dtype=np.float64).sum(), 1e-6)) if len(sample) else 1.0
         self.deviation = torch.from_numpy(sample.std(0) if len(sample) else np.ones(self.dim, np.float32)).to(device)
 
+    @property
+    def resident(self) -> bool:
+        """Whether they are in the memory of a GPU."""
+        return self._on_gpu is not None
+
     def has(self, product: Tensor) -> Tensor:
         """[n] bool: whether the products have a picture."""
         return self._has[product]
 
     def of(self, product: Tensor) -> Tensor:
         """[n, I] float32 scaled features of products that have one."""
+        if self._on_gpu is not None:
+            return self._on_gpu[product].float() * self.scale
         rows = self._values[product.cpu().numpy()]
         return torch.from_numpy(rows).to(self.device).float() * self.scale
+
+
+def _on_gpu(values: NDArray[Any], device: torch.device) -> Tensor | None:
+    """All of them in the memory of a GPU where they take no more than half of what is free, otherwise None."""
+    if device.type != "cuda" or values.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return None
+    return torch.from_numpy(np.array(values)).to(device)

@@ -97,8 +97,9 @@ def batched(
         center_gradient += slope @ other
         _add(gradient, negatives.rows, slope.transpose(1, 2) @ center, slope.sum(1), torch.zeros_like(share[:, 0]))
     _add(gradient, walks, center_gradient, bias_gradient, pairs)
-    product_pairs = pairs[product].sum()
-    return SkipGram(gradient, loss[~product].sum(), loss[product].sum(), pairs.sum() - product_pairs, product_pairs)
+    # sums, not selections: how many there are would have to come back from a GPU first
+    product_loss, product_pairs = (loss * product).sum(), (pairs * product).sum()
+    return SkipGram(gradient, loss.sum() - product_loss, product_loss, pairs.sum() - product_pairs, product_pairs)
 
 
 def _add(target: Tensor, index: Tensor, rows: Tensor, bias: Tensor, pairs: Tensor) -> None:

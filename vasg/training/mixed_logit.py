@@ -12,24 +12,27 @@ the posterior taken as normal around its mode. A mean picture is this to first o
 who buys from a crowded corner of the catalogue tells less than somebody who buys from an empty one.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
-from vasg.feature_matrix import spread, transformed, unit
+from vasg.feature_matrix import spread
+from vasg.training.components import fitted_products
 
 _COMPONENTS = 64
 _CLUSTERS, _MEMBERS = 512, 8  # of the catalogue, and products of one, at least, on average
 _FITTED_USERS = 4096  # that the covariance of tastes is learned from
 _ROUNDS = 8  # of EM: what purchases do not speak against stays near its start
-_STEPS, _CLOSE = 30, 1e-3  # of Newton's method at most; a step, in standard deviations of tastes, that is its last
+_STEPS, _CLOSE = 30, 1e-2  # of Newton's method at most; a step, in standard deviations of tastes, that is its last ...
+_NEAR = 0.1  # ... and in a round of EM
 _LONGEST = 2.0  # step, in the same unit: far from the mode the quadratic says little
-_BLOCK = 1024  # users at a time: 32 MiB of second derivatives
+_BLOCK = 512  # users at a time, on each core: 8 MiB of second derivatives
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -43,7 +46,11 @@ class Catalogue:
     centres: Doubles  # [C, k]
     within: Doubles  # [k, k] covariance around the centres
 
-    def log_sum(self, tastes: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    def along(self, axes: Doubles) -> "Catalogue":
+        """The same where a taste z [k] is ``axes`` u: all that counts are inner products."""
+        return Catalogue(self.log_share, self.centres @ axes, axes.T @ self.within @ axes)
+
+    def log_sum(self, tastes: Doubles) -> tuple[Doubles, Doubles, Floats]:
         """log Z [n] of ``tastes`` [n, k], its gradient [n, k] and second derivatives [n, k, k]."""
         scores = self.log_share + tastes @ self.centres.T
         highest = scores.max(1, keepdims=True)
@@ -53,31 +60,29 @@ class Catalogue:
         mean, drift = share @ self.centres, tastes @ self.within
         value = (highest + np.log(total))[:, 0] + np.einsum("nk,nk->n", tastes, drift) / 2
         k = self.centres.shape[1]
-        products = (self.centres[:, :, None] * self.centres[:, None, :]).reshape(-1, k * k)
-        curvature = (share @ products).reshape(-1, k, k) - mean[:, :, None] * mean[:, None, :] + self.within
+        centres = self.centres.astype(np.float32)  # single precision is enough for a direction
+        products = (centres[:, :, None] * centres[:, None, :]).reshape(-1, k * k)
+        curvature = (share.astype(np.float32) @ products).reshape(-1, k, k)
+        curvature += (self.within - mean[:, :, None] * mean[:, None, :]).astype(np.float32)
         return value, mean + drift, curvature
 
 
 def mixed_logit(
-    features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, seed: int
+    pictures: Floats, has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, seed: int
 ) -> Floats:
     """[U + P, k] tastes of users and pictures of products, whose inner product is the logarithm of the odds of buying.
 
-    ``features`` [P, I] by product; ``pairs`` [n, 2] user and product (from 0) of the train split. Zero without a picture,
-    and for users who bought none with one. Nothing of a product from ``warm`` on enters the fit.
+    ``pictures`` [P, any] are principal components; ``pairs`` [n, 2] user and product (from 0) of the train split. Zero
+    without a picture, and for users who bought none with one. Nothing of a product from ``warm`` on enters the fit.
     """
-    fitted = np.flatnonzero(has_feature[:warm])
-    size = min(_COMPONENTS, features.shape[1], len(fitted) - 1)
-    pairs = pairs[has_feature[pairs[:, 1]]]
-    if size < 1 or not len(pairs):
-        return np.zeros((users + len(features), 1), np.float32)
-    pca = PCA(size, random_state=seed % 2**32).fit(unit(features[spread(fitted)]))
-    scale = np.float32(1 / max(float(pca.explained_variance_[0]) ** 0.5, 1e-12))
-    looks = transformed(features, has_feature, size, lambda rows: pca.transform(unit(rows)) * scale)
-    bought = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (users, len(features)))
-    found = catalogue(looks[fitted], 1.0 + bought.sum(0)[fitted], seed)
-    count = bought.sum(1)
-    return np.concatenate([_tastes(found, count, bought @ looks.astype(np.float64)), looks])
+    pairs, looks = pairs[has_feature[pairs[:, 1]]], pictures[:, :_COMPONENTS]
+    if not looks.size or not len(pairs):
+        return np.zeros((users + len(pictures), 1), np.float32)
+    looks = looks / np.float32(max(float(looks[fitted_products(has_feature, warm), 0].std()), 1e-12))
+    bought = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (users, len(looks)))
+    sold = np.flatnonzero(has_feature[:warm])
+    found = catalogue(looks[sold], 1.0 + bought.sum(0)[sold], seed)
+    return np.concatenate([_tastes(found, bought.sum(1), bought @ looks.astype(np.float64)), looks])
 
 
 def catalogue(looks: Floats, weight: Doubles, seed: int) -> Catalogue:
@@ -98,45 +103,57 @@ def _tastes(found: Catalogue, count: Doubles, total: Doubles) -> Floats:
     buyers = np.flatnonzero(count)
     sample = spread(buyers, _FITTED_USERS)
     variance = np.trace(found.within) + np.exp(found.log_share) @ np.square(found.centres).sum(1)
-    covariance = np.eye(total.shape[1]) / max(float(variance), 1e-12)  # tastes change scores by about one, at first
+    root = np.eye(total.shape[1]) / max(float(variance), 1e-12) ** 0.5  # tastes change scores by about one, at first
     tastes = np.zeros((len(sample), total.shape[1]))
     for _ in range(_ROUNDS):
-        tastes, covariance = _round(found, count[sample], total[sample], covariance, tastes)
+        tastes, covariance = _modes(found, count[sample], total[sample], root, tastes, _NEAR)
+        root = np.linalg.cholesky(covariance)
     modes = np.zeros(total.shape, np.float32)
-    precision = np.linalg.inv(covariance)
-    for begin in range(0, len(buyers), _BLOCK):
-        part = buyers[begin : begin + _BLOCK]
-        modes[part] = newton(found, count[part], total[part], precision, np.zeros((len(part), total.shape[1])))[0]
+    start = np.zeros((len(buyers), total.shape[1]))
+    modes[buyers] = _modes(found, count[buyers], total[buyers], root, start, _CLOSE)[0]
     return modes
 
 
-def _round(
-    found: Catalogue, count: Doubles, total: Doubles, covariance: Doubles, tastes: Doubles
+def _modes(
+    found: Catalogue, count: Doubles, total: Doubles, root: Doubles, tastes: Doubles, close: float
 ) -> tuple[Doubles, Doubles]:
-    """One round of EM from ``tastes`` [n, k]: the modes, and the covariance [k, k] of tastes that they speak for."""
-    precision, modes = np.linalg.inv(covariance), np.empty_like(tastes)
-    summed = np.zeros_like(covariance)
-    for begin in range(0, len(tastes), _BLOCK):
+    """The modes [n, k] for covariance ``root root'`` of tastes, and the covariance [k, k] that they speak for (EM).
+
+    The search starts from ``tastes`` [n, k]; it goes on in units in which tastes are standard normal, users in blocks.
+    """
+    seen, total, tastes = found.along(root), total @ root, np.linalg.solve(root, tastes.T).T
+
+    def block(begin: int) -> tuple[Doubles, Doubles]:
         part = slice(begin, begin + _BLOCK)
-        modes[part], curvature = newton(found, count[part], total[part], precision, tastes[part])
-        summed += modes[part].T @ modes[part] + np.linalg.inv(curvature).sum(0)
-    return modes, summed / len(tastes)
+        modes, curvature = newton(seen, count[part], total[part], tastes[part], close)
+        return modes, modes.T @ modes + np.linalg.inv(curvature).sum(0, dtype=np.float64)
+
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):  # a solver of many small systems has one thread
+        blocks = list(pool.map(block, range(0, len(tastes), _BLOCK)))
+    modes = np.concatenate([modes for modes, _ in blocks])
+    covariance = sum((second for _, second in blocks), np.zeros_like(root)) / len(modes)
+    return modes @ root.T, root @ covariance @ root.T
 
 
 def newton(
-    found: Catalogue, count: Doubles, total: Doubles, precision: Doubles, tastes: Doubles
-) -> tuple[Doubles, Doubles]:
-    """Modes [n, k] of z . total - count log Z(z) - z' precision z / 2, and the negative second derivatives [n, k, k] there.
+    found: Catalogue, count: Doubles, total: Doubles, tastes: Doubles, close: float = _CLOSE
+) -> tuple[Doubles, Floats]:
+    """Modes [n, k] of z . total - count log Z(z) - z . z / 2, and the negative second derivatives [n, k, k] there.
 
-    The function is concave; the search starts from ``tastes`` [n, k].
+    The function is concave; the search starts from ``tastes`` [n, k] and ends after a step no longer than ``close``.
     """
+    diagonal = np.arange(tastes.shape[1])
     for _ in range(_STEPS):
         _, mean, curvature = found.log_sum(tastes)
-        curvature = curvature * count[:, None, None] + precision
-        slope = total - count[:, None] * mean - tastes @ precision
-        step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
-        length = np.sqrt(np.einsum("ni,ij,nj->n", step, precision, step))
+        curvature *= count[:, None, None].astype(np.float32)
+        curvature[:, diagonal, diagonal] += 1
+        slope = total - count[:, None] * mean - tastes
+        step = np.linalg.solve(curvature, slope[:, :, None].astype(np.float32))[:, :, 0]
+        length = np.linalg.norm(step, axis=1)
         tastes = tastes + step * np.minimum(1.0, _LONGEST / np.maximum(length, 1e-12))[:, None]
-        if length.max(initial=0.0) < _CLOSE:
+        if length.max(initial=0.0) <= close:
             break
     return tastes, curvature

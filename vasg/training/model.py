@@ -66,11 +66,10 @@ class Vasg:
     def step(self, batch: Batch, number: int, learning_rate: float) -> None:
         """Train on this worker's part of global batch ``number``."""
         plan, train = self.plan, self.plan.config.train
-        walks = torch.from_numpy(batch.walks).to(self.device)
-        drawn = self._negatives(batch.places, number) if train.objective == "sampled" else walks[:, :0]
-        fetched = self.rows.fetch(torch.cat([walks, drawn], 1))
-        length = walks.shape[1]
-        negatives = Negatives(fetched.index[:, length:], train.negative_weight) if drawn.numel() else None
+        drawn = self._negatives(batch.places, number) if train.objective == "sampled" else batch.walks[:, :0]
+        fetched = self.rows.fetch(torch.from_numpy(np.concatenate([batch.walks, drawn], 1)))
+        length = batch.walks.shape[1]
+        negatives = Negatives(fetched.index[:, length:], train.negative_weight) if drawn.size else None
         product_weight = torch.exp(-self.log_var[0].detach())
         is_product = fetched.nodes >= plan.users
         sums = skip_gram(fetched.rows, fetched.index[:, :length], is_product, train.window, product_weight, negatives)
@@ -91,14 +90,14 @@ class Vasg:
         bias = np.log(np.maximum(degree[own], 0.5) / mean / self.plan.config.train.negative_weight)
         return torch.from_numpy(bias).float().to(self.device)
 
-    def _negatives(self, places: NDArray[np.int64], number: int) -> Tensor:
+    def _negatives(self, places: NDArray[np.int64], number: int) -> NDArray[np.int64]:
         """[b, 2K] for each walk K users and K warm products, uniform over each type, the same on any worker."""
         plan, count = self.plan, self.plan.config.train.negatives
         counter = places[:, None] * (2 * count) + np.arange(2 * count)  # b x 2K
         bound = np.repeat([plan.users, plan.warm], count)
-        drawn = randomness.integers(plan.config.seed, "negatives", number, counter, bound)
+        drawn: NDArray[np.int64] = randomness.integers(plan.config.seed, "negatives", number, counter, bound)
         drawn[:, count:] += plan.users
-        return torch.from_numpy(drawn).to(self.device)
+        return drawn
 
     def _decode(self, rows: Tensor, gradient: Tensor, number: int, product_loss: Tensor, product_pairs: Tensor) -> None:
         """Equation 2 on a sample of the products this worker owns, added to their ``gradient`` [m, D + 2].

@@ -13,6 +13,7 @@ from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.feature_matrix import feature_matrix
 from vasg.tables import Warehouse
+from vasg.training.components import principal_components
 from vasg.training.mixed_logit import mixed_logit
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
@@ -89,7 +90,8 @@ def _terms(
     """What the pictures alone say, in closed form. The paper's objective has no use for it."""
     if config.train.objective == "paper":
         return dict.fromkeys(("prior", "smooth_prior", "mixed_logit"), np.zeros((0, 0), np.float32))
-    given = features, has_feature, pairs, users, warm
+    pictures = principal_components(features, has_feature, warm, FINE.components, config.seed)
+    given = pictures, has_feature, pairs, users, warm
     return {
         "prior": visual_prior(*given, config.train.dim, config.seed, FINE),
         "smooth_prior": visual_prior(*given, config.train.dim, config.seed, SMOOTH),

@@ -32,6 +32,17 @@ class RowAdam:
 
     def step(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """Update ``values[rows]`` in place; ``rows`` [m] are distinct, ``gradient`` [m, D + 1 or more]."""
+        if values.device.type == "cpu":
+            mean, square, steps = (self.state[name].numpy() for name in ("mean", "square", "steps"))
+            rows_kernel.adam(
+                values.numpy(), mean, square, steps, rows.numpy(), gradient.numpy(), np.float32(learning_rate),
+                np.float32(_BETA1), np.float32(_BETA2),
+            )  # fmt: skip
+        else:
+            self.batched(values, rows, gradient, learning_rate)
+
+    def batched(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        """``step`` on all rows at once, as a GPU wants it."""
         gradient = gradient[:, : values.shape[1]]
         steps = self.state["steps"][rows] + 1
         mean = self.state["mean"][rows].lerp_(gradient, 1 - _BETA1)

@@ -56,6 +56,32 @@ def add(target: Any, rows: Any, values: Any) -> None:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
+def adam(
+    values: Any,
+    mean: Any,
+    square: Any,
+    steps: Any,
+    rows: Any,
+    gradient: Any,
+    learning_rate: Any,
+    beta1: Any,
+    beta2: Any,
+) -> None:
+    """``RowAdam.step`` on ``rows`` [m], each read and written once."""
+    one, width = np.float32(1), values.shape[1]
+    for i in range(rows.size):
+        row = rows[i]
+        steps[row] += one
+        scale = learning_rate / (one - beta1 ** steps[row])
+        correction = one / (one - beta2 ** steps[row])
+        for d in range(width):
+            g = gradient[i, d]
+            mean[row, d] += (one - beta1) * (g - mean[row, d])
+            square[row, d] = beta2 * square[row, d] + (one - beta2) * g * g
+            values[row, d] -= scale * mean[row, d] / (np.sqrt(square[row, d] * correction) + _EPSILON)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_FAST)
 def adagrad(
     values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any, regularisation: Any, prior: Any
 ) -> None:

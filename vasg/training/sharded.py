@@ -63,8 +63,9 @@ class ShardedRows:
         return self.values[:, : self.dim]
 
     def fetch(self, nodes: Tensor) -> Fetched:
-        """Rows of ``nodes`` of any shape, from wherever they live. All workers must call this together."""
+        """Rows of ``nodes`` of any shape, on the CPU, from wherever they live. All workers must call this together."""
         found, index, sent = distinct(nodes, self.workers.size)
+        found, index = (to_device(part, self.device) for part in (found, index))
         asking, asked_by = self.workers.exchange(found, sent, "nodes")
         asked = _joined(asking) // self.workers.size
         rows, _ = self.workers.exchange(self.values, asked_by, "rows", asked)
@@ -104,6 +105,11 @@ class ShardedRows:
 def owned(workers: Workers, nodes: int) -> NDArray[np.int64]:
     """The nodes whose rows live on this worker, ascending."""
     return np.arange(workers.index, nodes, workers.size)
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """The same on ``device``; a GPU fetches it by itself while the CPU goes on."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

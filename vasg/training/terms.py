@@ -14,6 +14,8 @@ popularity     logarithm of one plus the train purchases of a product; a cold on
 Each is best somewhere: few purchases or many, pictures that tell all or nothing. ``vasg.training.blend`` weighs them.
 """
 
+import os
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -47,15 +49,17 @@ def is_baseline(plan: Plan, model: str) -> bool:
 
 
 def train_pairwise(plan: Plan, workers: Workers) -> None:
-    """Train vbpr and bpr where needed, each on one worker, into files that all of them read; what is there is kept."""
+    """Train vbpr and bpr where needed, each by one worker, into files for all of them; what is there is kept."""
+    started = time.monotonic()
+    threads = max(1, (os.cpu_count() or 1) // workers.local_size)
     for number, name in enumerate(PAIRWISE):
         if not (may_count(plan, name) or is_baseline(plan, name)):
             continue
         target = pairwise_file(plan, name)
         if number % workers.size == workers.index and not target.exists():
-            vectors = _train(plan, visual=name == "vbpr")
+            vectors = _train(plan, name == "vbpr", threads)
             write_atomically(target, partial(_save, vectors))
-    workers.wait()
+            workers.say(f"train: {name} trained after {time.monotonic() - started:.0f} s")
 
 
 def _save(vectors: Floats, path: Path) -> None:
@@ -68,7 +72,7 @@ def pairwise_file(plan: Plan, name: str) -> Path:
     return Path(plan.checkpoints) / f"{name}.npy"
 
 
-def _train(plan: Plan, visual: bool) -> Floats:
+def _train(plan: Plan, visual: bool, threads: int) -> Floats:
     pairs, has_feature, features = np.load(plan.pairs), np.load(plan.has_feature), np.load(plan.features, mmap_mode="r")
     held_out = bpr.Validation(
         np.load(plan.validation) - [0, plan.users], np.load(plan.candidates) - plan.users, np.load(plan.known)
@@ -76,7 +80,7 @@ def _train(plan: Plan, visual: bool) -> Floats:
     looks = np.zeros((plan.products, 0), np.float32)
     if visual:
         looks = bpr.components(features, has_feature, plan.warm, plan.config.seed)
-    user, product = bpr.bpr(pairs, plan.users, plan.warm, looks, held_out, plan.config.seed)
+    user, product = bpr.bpr(pairs, plan.users, plan.warm, looks, held_out, plan.config.seed, threads)
     if not visual:
         product[plan.warm :] = 0  # it knows nothing of a cold product
     return np.concatenate([user, product])
@@ -139,7 +143,7 @@ def trained(plan: Plan, rows: ShardedRows) -> Vectors:
 
 def fetch(rows: ShardedRows, nodes: NDArray[np.int64]) -> Floats:
     """[n, D] trained embeddings of ``nodes`` [n] from whichever workers own them."""
-    fetched = rows.fetch(torch.from_numpy(nodes).to(rows.device))
+    fetched = rows.fetch(torch.from_numpy(nodes))
     values: Floats = fetched.rows[fetched.index, : rows.dim].cpu().numpy()
     return values
 

@@ -1,9 +1,10 @@
 """How a ranking of validation pairs is judged, whatever is being chosen by it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,13 +51,37 @@ class Sample:
         own = np.einsum("nd,nd->n", taste, product[place[: self._count]])
         return Scores(own, taste @ product[place[self._count :]].T)
 
-    def summed(self, parts: list[tuple[float, Scores]]) -> Scores:
-        """The weighted sum of scores."""
-        own = sum((weight * scores.own for weight, scores in parts), np.zeros_like(parts[0][1].own))
-        others = sum((weight * scores.others for weight, scores in parts), np.zeros_like(parts[0][1].others))
-        return Scores(own, others)
+    def auc(self, scores: Scores) -> float:
+        """AUC of the pairs, rounded so that every worker takes the same decisions."""
+        return self.aucs(scores, scores, [0.0])[0]
 
-    def auc(self, parts: list[tuple[float, Scores]]) -> float:
-        """AUC of the pairs by a weighted sum, rounded so that every worker takes the same decisions."""
-        scores = self.summed(parts)
-        return round(auc(scores.own, scores.others, self._known), 6)
+    def aucs(self, rest: Scores, term: Scores, weights: Sequence[float]) -> list[float]:
+        """The same by ``rest`` and ``term`` with each of some weights."""
+        factors = np.array(weights, np.float32)
+        found = _aucs(rest.own, rest.others, term.own, term.others, self._known, factors)
+        return [round(one, 6) for one in found.tolist()]
+
+
+def summed(parts: Sequence[tuple[float, Scores]]) -> Scores:
+    """The weighted sum of scores."""
+    own = sum((weight * scores.own for weight, scores in parts), np.zeros_like(parts[0][1].own))
+    others = sum((weight * scores.others for weight, scores in parts), np.zeros_like(parts[0][1].others))
+    return Scores(own, others)
+
+
+@numba.njit(nogil=True, cache=True)
+def _aucs(own: Any, others: Any, more: Any, many: Any, known: Any, weights: Any) -> Any:
+    """``auc`` of own + weight x more [n] and others + weight x many [n, m] for each of the weights."""
+    found = np.zeros(weights.size)
+    for i in range(own.size):
+        unknown = 0
+        for j in range(known.shape[1]):
+            unknown += not known[i, j]
+        for k in range(weights.size):
+            score = own[i] + weights[k] * more[i]
+            won = np.int64(0)
+            for j in range(known.shape[1]):
+                other = others[i, j] + weights[k] * many[i, j]
+                won += (not known[i, j]) * (np.int32(score > other) + np.int32(score >= other))
+            found[k] += won / (2.0 * max(unknown, 1))
+    return found / max(own.size, 1)

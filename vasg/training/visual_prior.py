@@ -19,7 +19,8 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from vasg import randomness
-from vasg.feature_matrix import spread, transformed, unit
+from vasg.feature_matrix import unit
+from vasg.training.components import fitted_products
 
 _MEMBERS = 8  # products of a cluster, at least, on average
 _SOFTNESS = 0.1  # difference of cosines that makes one cluster e times as likely as another
@@ -44,21 +45,21 @@ SMOOTH = Detail(64, 0)  # better where what matters are a few directions, and ne
 
 
 def visual_prior(
-    features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, dim: int,
-    seed: int, detail: Detail = FINE,
+    pictures: Floats, has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, dim: int, seed: int,
+    detail: Detail = FINE,
 ) -> Floats:  # fmt: skip
     """[U + P, dim] embeddings of users and products by pictures; zero for products without one and their buyers.
 
-    ``features`` [P, I] by product; ``pairs`` [n, 2] user and product (from 0) of the train split. Nothing of a product
-    from ``warm`` on enters the fit.
+    ``pictures`` [P, k] are principal components; ``pairs`` [n, 2] user and product (from 0) of the train split. Nothing of
+    a product from ``warm`` on enters the fit.
     """
-    prior = np.zeros((users + len(features), dim), np.float32)
-    fitted = np.flatnonzero(has_feature[:warm])
+    prior = np.zeros((users + len(pictures), dim), np.float32)
     pairs = pairs[has_feature[pairs[:, 1]]]
-    if len(fitted) < 2 or not len(pairs):
+    if not pictures.size or not len(pairs):
         return prior
-    looks = _looks(features, has_feature, spread(fitted), detail, seed)
-    bought = csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), (users, len(features)))
+    looks = _looks(pictures, fitted_products(has_feature, warm), detail, seed)
+    looks[~has_feature] = 0
+    bought = csr_array((np.ones(len(pairs), np.float32), (pairs[:, 0], pairs[:, 1])), (users, len(pictures)))
     looks[has_feature] -= (bought.sum(0) @ looks) / len(pairs)
     axes, rho = _axes(looks, bought, seed)
     looks, rho = (looks @ axes)[:, :dim], rho[:dim]
@@ -69,40 +70,26 @@ def visual_prior(
     return prior
 
 
-def _looks(
-    features: NDArray[Any], has_feature: NDArray[np.bool_], fitted: NDArray[np.int64], detail: Detail, seed: int
-) -> Floats:
-    """[P, k] x of all products, of length sqrt(k); zero without a picture. ``fitted`` are the products to learn from."""
+def _looks(pictures: Floats, fitted: NDArray[np.int64], detail: Detail, seed: int) -> Floats:
+    """[P, k] x of all products, of length sqrt(k). ``fitted`` are the products to learn from."""
     state = seed % 2**32
-    shown = unit(features[fitted])
-    components = _Components(shown, detail.components, state)
-    sample = components.of(shown)
+    components = _whitened(pictures[:, : detail.components], fitted)
     count = min(detail.clusters, len(fitted) // _MEMBERS)
-    centers = sample[:0]
+    centers = components[:0]
     if count:
-        clusters = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=state).fit(sample)
+        clusters = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=state).fit(components[fitted])
         centers = unit(clusters.cluster_centers_)
-    joined = _Components(np.hstack([sample, _membership(sample, centers)]), _LOOKS, state)
-
-    def look(rows: Floats) -> Floats:
-        part = components.of(unit(rows))
-        return joined.of(np.hstack([part, _membership(part, centers)])) * np.float32(joined.size**0.5)
-
-    return transformed(features, has_feature, joined.size, look)
+    joined = np.hstack([components, _membership(components, centers)])
+    pca = PCA(min(_LOOKS, joined.shape[1], len(fitted) - 1), random_state=state).fit(joined[fitted])
+    looks = _whitened(pca.transform(joined), fitted)
+    return looks * np.float32(looks.shape[1] ** 0.5)
 
 
-class _Components:
-    """Whitened principal components of length 1, at most ``size``: what varies next to nothing is left out."""
-
-    def __init__(self, fitted: Floats, size: int, state: int) -> None:
-        size = min(size, fitted.shape[1], len(fitted) - 1)
-        self._pca = PCA(size, whiten=True, random_state=state).fit(fitted)
-        variance = self._pca.explained_variance_
-        self.size = max(1, int((variance > 1e-6 * variance[0]).sum()))
-
-    def of(self, rows: Floats) -> Floats:
-        """[n, size]"""
-        return unit(self._pca.transform(rows)[:, : self.size])
+def _whitened(components: Floats, fitted: NDArray[np.int64]) -> Floats:
+    """[P, k] principal components of variance 1, then rows of length 1; what varies next to nothing is left out."""
+    deviation = components[fitted].std(0)
+    kept = max(1, int((deviation > 1e-3 * deviation[0]).sum()))
+    return unit(components[:, :kept] / np.maximum(deviation[:kept], np.float32(1e-30)))
 
 
 def _membership(components: Floats, centers: Floats) -> Floats:

@@ -2,7 +2,9 @@
 
 import os
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -30,19 +32,34 @@ def train(workers: Workers, plan: Plan) -> Log:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers.local_size))
     # products of matrices in bfloat16 (CPU) or TF32, summed in float32: decoder and encoder take half the time
     torch.set_float32_matmul_precision("medium")
-    features = Features(plan.features, plan.has_feature, plan.warm, device)
-    model = Vasg(plan, workers, features, device)
-    log = _skip_gram(plan, workers, model, "skipgram")
-    mapping = Mapping(plan, workers, model.rows, model.decoder, features)
-    log += _mapping(plan, workers, mapping)
-    train_pairwise(plan, workers)
-    plain, plain_log = _plain(plan, workers, features)
-    log += plain_log
+    with _pairwise_trained(plan, workers, device):
+        features = Features(plan.features, plan.has_feature, plan.warm, device)
+        if device.type == "cuda" and not features.resident:
+            workers.say("train: the image features do not fit into the GPU's memory, reading them from the host's")
+        model = Vasg(plan, workers, features, device)
+        log = _skip_gram(plan, workers, model, "skipgram")
+        mapping = Mapping(plan, workers, model.rows, model.decoder, features)
+        log += _mapping(plan, workers, mapping)
+        plain, plain_log = _plain(plan, workers, features)
+        log += plain_log
     if plan.config.train.objective == "sampled":
         log += _publish(plan, workers, model, plain, mapping)
     else:
         write_paper(plan, workers, model, mapping)
     return log + _baselines(plan, workers, plain)
+
+
+@contextmanager
+def _pairwise_trained(plan: Plan, workers: Workers, device: torch.device) -> Iterator[None]:
+    """Ends with vbpr and bpr trained: beside what is done meanwhile where a GPU does that, on a CPU after it."""
+    with ThreadPoolExecutor(1) as beside:
+        running = beside.submit(train_pairwise, plan, workers) if device.type == "cuda" else None
+        yield
+        if running is None:
+            train_pairwise(plan, workers)
+        else:
+            running.result()
+    workers.wait()
 
 
 def _plain(plan: Plan, workers: Workers, features: Features) -> tuple[Vasg | None, Log]:

@@ -1,0 +1,33 @@
+"""Pictures as few numbers: the principal components of the image features."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from vasg.feature_matrix import spread, transformed, unit
+
+Floats = NDArray[np.float32]
+
+
+def principal_components(
+    features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int, size: int, seed: int,
+    prepared: Callable[[NDArray[Any]], Floats] = unit,
+) -> Floats:  # fmt: skip
+    """[P, k] at most ``size`` components of ``prepared`` features [P, I], those of most variance first; zero without a feature.
+
+    Fitted on warm products alone; k is 0 where fewer than two of them have a feature.
+    """
+    fitted = fitted_products(has_feature, warm)
+    size = min(size, features.shape[1], len(fitted) - 1)
+    if size < 1:
+        return np.zeros((len(features), 0), np.float32)
+    pca = PCA(size, random_state=seed % 2**32).fit(prepared(features[fitted]))
+    return transformed(features, has_feature, size, lambda rows: pca.transform(prepared(rows)))
+
+
+def fitted_products(has_feature: NDArray[np.bool_], warm: int) -> NDArray[np.int64]:
+    """The warm products that what is learned of pictures is learned from: evenly spread, so many as it takes."""
+    return spread(np.flatnonzero(has_feature[:warm]))
