@@ -95,9 +95,14 @@ def uniform(seed: int, stream: str, a: Any, b: Any = 0) -> Any:
 
 def normal(seed: int, stream: str, a: Any, b: Any = 0) -> Any:
     """Standard normal float64 by the Box-Muller transform of the numbers at ``2b`` and ``2b + 1``."""
-    b = np.asarray(b, np.int64)
-    radius = np.sqrt(-2.0 * np.log1p(-uniform(seed, stream, a, 2 * b)))
-    return radius * np.cos(2.0 * np.pi * uniform(seed, stream, a, 2 * b + 1))
+    return _normal(sequence_key(seed, stream, a), _wrap(b))
+
+
+@numba.vectorize(cache=True)
+def _normal(key: Any, b: Any) -> Any:
+    one, other = at_step(key, np.uint64(2) * b), at_step(key, np.uint64(2) * b + np.uint64(1))
+    radius = np.sqrt(-2.0 * np.log1p(-np.float64(one >> np.uint64(11)) * 2.0**-53))
+    return radius * np.cos(2.0 * np.pi * np.float64(other >> np.uint64(11)) * 2.0**-53)
 
 
 def permutation(seed: int, stream: str, a: int, n: int) -> NDArray[np.int64]:

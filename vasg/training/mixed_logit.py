@@ -15,6 +15,7 @@ who buys from a crowded corner of the catalogue tells less than somebody who buy
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ _ROUNDS = 8  # of EM: what purchases do not speak against stays near its start
 _STEPS, _CLOSE = 30, 1e-2  # of Newton's method at most; a step, in standard deviations of tastes, that is its last ...
 _NEAR = 0.1  # ... and in a round of EM
 _LONGEST = 2.0  # step, in the same unit: far from the mode the quadratic says little
-_BLOCK = 512  # users at a time, on each core: 8 MiB of second derivatives
+_BLOCK = 128  # users at a time, on each core: 2 MiB of second derivatives
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -50,6 +51,12 @@ class Catalogue:
         """The same where a taste z [k] is ``axes`` u: all that counts are inner products."""
         return Catalogue(self.log_share, self.centres @ axes, axes.T @ self.within @ axes)
 
+    @cached_property
+    def _products(self) -> Floats:
+        """[C, k k] of the centres, element by element; single precision is enough for a direction."""
+        centres = self.centres.astype(np.float32)
+        return (centres[:, :, None] * centres[:, None, :]).reshape(len(centres), -1)
+
     def log_sum(self, tastes: Doubles) -> tuple[Doubles, Doubles, Floats]:
         """log Z [n] of ``tastes`` [n, k], its gradient [n, k] and second derivatives [n, k, k]."""
         scores = self.log_share + tastes @ self.centres.T
@@ -59,10 +66,7 @@ class Catalogue:
         share /= total
         mean, drift = share @ self.centres, tastes @ self.within
         value = (highest + np.log(total))[:, 0] + np.einsum("nk,nk->n", tastes, drift) / 2
-        k = self.centres.shape[1]
-        centres = self.centres.astype(np.float32)  # single precision is enough for a direction
-        products = (centres[:, :, None] * centres[:, None, :]).reshape(-1, k * k)
-        curvature = (share.astype(np.float32) @ products).reshape(-1, k, k)
+        curvature = (share.astype(np.float32) @ self._products).reshape(len(share), *self.within.shape)
         curvature += (self.within - mean[:, :, None] * mean[:, None, :]).astype(np.float32)
         return value, mean + drift, curvature
 
