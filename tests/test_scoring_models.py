@@ -1,10 +1,12 @@
 """The baselines as vectors, against their definitions in plain numpy, and the matrix of image features."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from vasg.errors import DataError
 from vasg.feature_matrix import feature_matrix
 from vasg.scoring import models, pictures
 from vasg.scoring.inputs import SPLITS
+from vasg.tables import Warehouse
 
 
 def scores(model: models.Model) -> np.ndarray:
@@ -160,6 +163,28 @@ def test_feature_matrix_over_several_batches(tmp_path: Path) -> None:
     features, has_feature = feature_matrix(publish(tmp_path, {"image_features": table}), pa.array(ids[asked].tolist()))
     assert has_feature.all()
     assert np.array_equal(features, values[asked].astype(np.float16))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(1, 12), st.integers(0, 10**6))
+def test_feature_matrix_over_several_files_and_row_groups(sizes: list[int], row_group: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((sum(sizes), 3)).astype(np.float32)
+    ids = np.array([f"p{i}" for i in range(len(values))], str)
+    with tempfile.TemporaryDirectory() as root, Warehouse(root).publication("extract_features", "test", "") as new:
+        directory, column = new.directory("image_features"), pa.array(list(values), pa.list_(pa.float32()))
+        whole = pa.table({"product_id": pa.array(ids, pa.string()), "feature": column})
+        for number, (end, size) in enumerate(zip(np.cumsum(sizes), sizes, strict=True)):
+            part = whole.slice(int(end) - size, size)
+            pq.write_table(part, directory / f"part-{number:05d}.parquet", row_group_size=row_group)
+        new.add("image_features")
+        new.commit("", {})
+        asked = rng.permutation(len(ids))[: len(ids) // 2]
+        features, has_feature = feature_matrix(Warehouse(root), pa.array(ids[asked].tolist(), pa.string()))
+    assert has_feature.all()
+    assert np.array_equal(
+        features, values[asked].astype(features.dtype).reshape(len(asked), -1)[:, : features.shape[1]]
+    )
 
 
 def test_no_features_at_all(tmp_path: Path) -> None:

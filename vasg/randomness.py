@@ -98,7 +98,7 @@ def normal(seed: int, stream: str, a: Any, b: Any = 0) -> Any:
     return _normal(sequence_key(seed, stream, a), _wrap(b))
 
 
-@numba.vectorize(cache=True)
+@numba.vectorize(cache=True)  # type: ignore[no-untyped-call, untyped-decorator]
 def _normal(key: Any, b: Any) -> Any:
     one, other = at_step(key, np.uint64(2) * b), at_step(key, np.uint64(2) * b + np.uint64(1))
     radius = np.sqrt(-2.0 * np.log1p(-np.float64(one >> np.uint64(11)) * 2.0**-53))

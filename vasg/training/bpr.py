@@ -121,7 +121,9 @@ def components(features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int
     """[P, k] features as at most 512 principal components, of mean square length 1 over warm products; 0 without one."""
     looks = principal_components(features, has_feature, warm, _COMPONENTS, seed, lambda rows: rows.astype(np.float32))
     length = np.square(looks[fitted_products(has_feature, warm)]).sum(1)
-    return looks / np.float32(max(float(np.sqrt(length.mean())), 1e-12)) if looks.size else looks
+    if looks.size:
+        looks /= max(float(np.sqrt(length.mean())), 1e-12)
+    return looks
 
 
 def _start(users: int, looks: Floats, seed: int) -> _Model:

@@ -132,10 +132,8 @@ def _modes(
         modes, curvature = newton(seen, count[part], total[part], tastes[part], close)
         return modes, modes.T @ modes + np.linalg.inv(curvature).sum(0, dtype=np.float64)
 
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):  # a solver of many small systems has one thread
+    # a solver of many small systems has one thread
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         blocks = list(pool.map(block, range(0, len(tastes), _BLOCK)))
     modes = np.concatenate([modes for modes, _ in blocks])
     covariance = sum((second for _, second in blocks), np.zeros_like(root)) / len(modes)
