@@ -166,7 +166,7 @@ def test_feature_matrix_over_several_batches(tmp_path: Path) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(1, 12), st.integers(0, 10**6))
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=4).filter(any), st.integers(1, 12), st.integers(0, 10**6))
 def test_feature_matrix_over_several_files_and_row_groups(sizes: list[int], row_group: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((sum(sizes), 3)).astype(np.float32)
@@ -182,9 +182,7 @@ def test_feature_matrix_over_several_files_and_row_groups(sizes: list[int], row_
         asked = rng.permutation(len(ids))[: len(ids) // 2]
         features, has_feature = feature_matrix(Warehouse(root), pa.array(ids[asked].tolist(), pa.string()))
     assert has_feature.all()
-    assert np.array_equal(
-        features, values[asked].astype(features.dtype).reshape(len(asked), -1)[:, : features.shape[1]]
-    )
+    assert np.array_equal(features, values[asked].astype(features.dtype))
 
 
 def test_no_features_at_all(tmp_path: Path) -> None:
