@@ -7,6 +7,7 @@ Gradients are written out by hand; the tests compare them with automatic differe
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -72,36 +73,42 @@ def _compiled(
 def batched(
     rows: Tensor, walks: Tensor, is_product: Tensor, window: int, product_weight: Tensor, negatives: Negatives | None
 ) -> SkipGram:
-    """``skip_gram`` over the whole batch at once, as a GPU wants it."""
-    rows, bias = rows[:, :-1], rows[:, -1]
-    keep = band(walks.shape[1], window, rows.device).to(rows.dtype)
-    center = rows[walks]  # B x L x D
-    product = is_product[walks]  # B x L
-    weight = torch.where(product, product_weight, torch.ones_like(product_weight))[:, :, None]  # B x L x 1
-    scores = torch.baddbmm(bias[walks][:, None, :], center, center.transpose(1, 2))  # B x L x L, center by context
-    loss = (softplus(-scores) * keep).sum(2)  # B x L
-    slope = (torch.sigmoid(scores) - 1.0) * keep * weight
-    pairs = keep.sum(1).expand_as(product)  # B x L, contexts of each position
-    gradient = rows.new_zeros(len(rows), rows.shape[1] + 2)
-    # a pair's two ends are rows of the same table: each gets the gradient of both roles
-    center_gradient = (slope + slope.transpose(1, 2)) @ center
-    bias_gradient = slope.sum(1)
+    """``skip_gram`` over the whole batch at once, as a GPU wants it: in few operations, none of which waits for another's size.
+
+    The N others that a center meets are the nodes of its walk and the negatives, which count with the opposite sign.
+    """
+    length, dim = walks.shape[1], rows.shape[1] - 1
+    others = walks if negatives is None else torch.cat([walks, negatives.rows], 1)  # B x N
+    keep, pairs, sign = _constants(length, others.shape[1], window, rows.device, rows.dtype)
+    product = is_product[walks].to(rows.dtype)  # B x L
+    counted = keep.expand(len(walks), -1, -1)  # B x L x N, how often each is met
     if negatives is not None:
-        other = rows[negatives.rows]  # B x 2K x D
-        noise = torch.baddbmm(bias[negatives.rows][:, None, :], center, other.transpose(1, 2))  # B x L x 2K
-        products = product.to(rows.dtype) @ keep  # B x L, contexts that are products
+        contexts = keep @ torch.stack([1 - product, product], 2)  # B x L x 2, of each type
         size = negatives.rows.shape[1] // 2
-        share = torch.stack([pairs - products, products], 2).repeat_interleave(size, 2) * (negatives.weight / size)
-        loss = loss + (softplus(noise) * share).sum(2)
-        slope = torch.sigmoid(noise) * share * weight
-        center_gradient += slope @ other
-        _add(gradient, negatives.rows, slope.transpose(1, 2) @ center, slope.sum(1), torch.zeros_like(share[:, 0]))
-    _add(gradient, walks, center_gradient, bias_gradient, pairs)
+        share = contexts[:, :, :, None].expand(-1, -1, -1, size).flatten(2) * (negatives.weight / size)
+        counted = torch.cat([counted, share], 2)
+    found = rows[others]  # B x N x (D + 1)
+    other, center = found[:, :, :dim], found[:, :length, :dim]
+    scores = torch.baddbmm(found[:, None, :, dim], center, other.transpose(1, 2)) * sign  # B x L x N
+    loss = (softplus(scores) * counted).sum(2)  # B x L
+    weight = (1 + product * (product_weight - 1))[:, :, None]
+    slope = torch.sigmoid(scores) * counted * weight * sign
+    change = slope.transpose(1, 2) @ center  # a pair's two ends are rows of the same table:
+    change[:, :length] += slope @ other  # each gets the gradient of both roles
+    columns = [change, slope.sum(1)[:, :, None], pairs.expand(len(walks), -1)[:, :, None]]
+    gradient = rows.new_zeros(len(rows), dim + 2)
+    gradient.index_add_(0, others.flatten(), torch.cat(columns, 2).flatten(0, 1))
     # sums, not selections: how many there are would have to come back from a GPU first
-    product_loss, product_pairs = (loss * product).sum(), (pairs * product).sum()
-    return SkipGram(gradient, loss.sum() - product_loss, product_loss, pairs.sum() - product_pairs, product_pairs)
+    product_loss, product_pairs = (loss * product).sum(), (pairs[:length] * product).sum()
+    user_pairs = pairs.sum() * len(walks) - product_pairs
+    return SkipGram(gradient, loss.sum() - product_loss, product_loss, user_pairs, product_pairs)
 
 
-def _add(target: Tensor, index: Tensor, rows: Tensor, bias: Tensor, pairs: Tensor) -> None:
-    """Add ``rows`` [B, x, D], ``bias`` [B, x] and ``pairs`` [B, x] to the rows ``index`` [B, x] of ``target`` [n, D + 2]."""
-    target.index_add_(0, index.flatten(), torch.cat([rows, bias[:, :, None], pairs[:, :, None]], 2).flatten(0, 1))
+@lru_cache(maxsize=8)
+def _constants(
+    length: int, others: int, window: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``band`` [L, L], the contexts of each of the N others as a center [N], and the sign [N] with which its score is a loss."""
+    keep, position = band(length, window, device).to(dtype), torch.arange(others, device=device)
+    pairs = torch.nn.functional.pad(keep.sum(1), (0, others - length))
+    return keep, pairs, torch.where(position < length, -1, 1).to(dtype)
