@@ -39,7 +39,7 @@ def test_finds_the_tastes(visual: bool) -> None:
         assert scores[same].mean() > scores[~same].mean() + 1  # cold products by their pictures
     else:
         assert np.ptp(scores, axis=1).max() < 1e-5  # nothing is known of them: all alike
-    again = bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out), seed=0)
+    again = bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out), seed=0, threads=3)
     assert np.array_equal(user, again[0])
 
 

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from scipy.sparse import csr_array, diags_array
 from scipy.special import expit, log_expit
-from sklearn.decomposition import PCA
 
 from vasg.analysis.pairs import Pairs
 from vasg.analysis.separation import auc
-from vasg.feature_matrix import spread, transformed, unit
+from vasg.components import fitted_products, principal_components
 
 _COMPONENTS = 512  # of the features: what varies less is left out, so that an iteration takes seconds at 4,096 numbers
 _ITERATIONS = 200
@@ -30,10 +29,9 @@ Floats = NDArray[np.float32]
 
 def looks(features: NDArray[Any], usable: NDArray[np.bool_], warm: int, seed: int) -> Floats:
     """[P, k] principal components of features of length 1, fitted on warm products, mean squared length 1."""
-    fitted = unit(features[spread(np.flatnonzero(usable[:warm]))])
-    pca = PCA(min(_COMPONENTS, *fitted.shape), random_state=seed % 2**32).fit(fitted)
-    scale = np.float32(pca.explained_variance_.sum() ** -0.5)
-    return transformed(features, usable, pca.n_components_, lambda rows: scale * pca.transform(unit(rows)))
+    found = principal_components(features, usable, warm, _COMPONENTS, seed)
+    variance = found[fitted_products(usable, warm)].var(0, ddof=1, dtype=np.float64).sum()
+    return found * np.float32(variance**-0.5)
 
 
 def positions(looks: Floats, train: Pairs, validation: Pairs, rank: int) -> Floats:

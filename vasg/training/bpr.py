@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vasg import randomness
+from vasg.components import fitted_products, principal_components
 from vasg.training import validation
-from vasg.training.components import fitted_products, principal_components
 
 _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features

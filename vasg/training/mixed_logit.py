@@ -23,8 +23,8 @@ from scipy.sparse import csr_array
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
+from vasg.components import fitted_products
 from vasg.feature_matrix import spread
-from vasg.training.components import fitted_products
 
 _COMPONENTS = 64
 _CLUSTERS, _MEMBERS = 512, 8  # of the catalogue, and products of one, at least, on average

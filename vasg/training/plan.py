@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import randomness
+from vasg.components import principal_components
 from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.feature_matrix import feature_matrix
 from vasg.tables import Warehouse
-from vasg.training.components import principal_components
 from vasg.training.mixed_logit import mixed_logit
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup

@@ -19,8 +19,8 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from vasg import randomness
+from vasg.components import fitted_products
 from vasg.feature_matrix import unit
-from vasg.training.components import fitted_products
 
 _MEMBERS = 8  # products of a cluster, at least, on average
 _SOFTNESS = 0.1  # difference of cosines that makes one cluster e times as likely as another
