@@ -15,6 +15,7 @@ from training_shop import config, embeddings, plan
 
 from vasg.errors import TryLater
 from vasg.failpoints import VARIABLE
+from vasg.runner import HOME
 from vasg.training.walk_reader import steps_per_epoch
 from vasg.training.worker import train
 from vasg.training.workers import Workers, launch
@@ -93,6 +94,35 @@ def test_sigterm_leaves_a_checkpoint_of_the_step_it_came_in(tmp_path: Path, caps
     after = steps_per_epoch(broken.groups) + 1  # told at the end of the first epoch, it has seen so after one more step
     assert f"resumed from the checkpoint after step {after} of" in capsys.readouterr().out
     assert np.array_equal(embeddings(broken), embeddings(unbroken))
+
+
+# a session whose first look at the executors fails, as when one of them is lost meanwhile
+LOOKS_TWICE = """
+import vasg.session
+looks = []
+def preflight(context):
+    looks.append(context)
+    context.parallelize([len(looks)], 1).foreach(lambda look: 1 // (look - 1))
+vasg.session.preflight = preflight
+from vasg.training import workers
+session = vasg.session.Session("again")
+try:
+    workers.launch(print, None, 2, "spark", lambda: session.start().result(), workers.Path("progress"))
+except workers.TryLater as error:
+    print(error)
+print(session.start().result().range(3).count(), len(looks))
+session.stop()
+print(looks[0]._jsc.sc().isStopped())
+"""
+
+
+def test_a_session_that_could_not_start_is_started_again(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
+    command = [sys.executable, "-c", LOOKS_TWICE]
+    said = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+    first, *rest = said.splitlines()
+    assert first.startswith("2 training workers could not be started or one was lost (org.apache.spark.SparkException:")
+    assert rest == ["3 2", "True"], said  # it works, was looked at again, and is still ours to stop
 
 
 def test_after_the_last_restart_it_is_for_the_scheduler_to_try_later(

@@ -28,10 +28,10 @@ class Session:
         self._own: SparkSession | None = None
 
     def start(self) -> Future[SparkSession]:
-        """Start it in the background: seconds in which a job can do what needs no Spark."""
-        if self._started is None:
+        """Start it in the background: seconds in which a job can do what needs no Spark. A start that failed is repeated."""
+        if self._started is None or (self._started.done() and self._started.exception()):
             wait_for_ended()
-            own = SparkSession.getActiveSession() is None  # a caller's is not ours to stop
+            own = self._own is not None or SparkSession.getActiveSession() is None  # a caller's is not ours to stop
             pool = ThreadPoolExecutor(1)
             self._started = pool.submit(self._start, own)
             pool.shutdown(wait=False)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -146,7 +147,8 @@ def _outcome(result: Any) -> Any:
 
 
 def _lost(size: int, why: object) -> TryLater:
-    first = next(iter(str(why).strip().splitlines()), "")
+    cause = re.sub(r"^An error occurred while calling \S+\n: ", "", str(why).strip())  # what Java said, not our call
+    first = next(iter(cause.splitlines()), "")
     return TryLater(f"{size} training workers could not be started or one was lost ({first}); run again to resume")
 
 
