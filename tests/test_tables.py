@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -101,6 +102,18 @@ def test_a_table_with_wrong_columns_is_refused_and_removed(tmp_path: Path) -> No
         publication.write_arrow("uncovered", uncovered("u").set_column(0, "id", pa.array([1])))
     assert not list((tmp_path / "tables").rglob("*.parquet"))
     assert not warehouse.has("uncovered")
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (7, 3), (8, 3), (5, 0)])
+def test_a_column_of_lists_has_no_array_with_more_numbers_than_arrow_counts(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schemas, "_MOST_NUMBERS", 11)  # three rows of three
+    values = np.arange(shape[0] * shape[1]).reshape(shape)
+    column = schemas.list_column(values)
+    assert column.to_pylist() == values.tolist()
+    assert all(len(chunk.values) <= 11 for chunk in column.chunks)
+    assert column.num_chunks == (3 if shape[0] > 6 else 1)
 
 
 def test_an_empty_table_still_has_its_columns(tmp_path: Path, spark: SparkSession) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_shop import COLD, USERS, WARM, config, embeddings, plan
+from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
 from vasg.tables import Warehouse
 from vasg.training import validation
@@ -81,6 +81,25 @@ def test_no_other_value_of_one_weight_is_better(tmp_path: Path) -> None:
         assert max(auc(blend.weight | {name: value}) for value in _WEIGHTS) < blend.auc + 1e-3
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_pair_whose_user_knows_all_candidates_is_not_asked(known: bool) -> None:
+    own, others = np.array([2.0, 0.0], np.float32), np.array([[1.0, 3.0], [1.0, 1.0]], np.float32)
+    knows = np.array([[False, True], [True, known]])
+    one = validation.Scores(own, others)
+    expected = 1.0 if known else 0.5
+    assert validation.auc(own, others, knows) == expected
+    none = np.zeros(1, np.float32)
+    assert validation._aucs(own, others, one.own, one.others, knows, none).tolist() == [expected]
+
+
+def test_the_papers_skipgram_is_a_cosine_that_nothing_is_weighed_for(tmp_path: Path) -> None:
+    this = plan(tmp_path, config(objective="paper"))
+    log = train(Workers(1), this)
+    assert {name for phase, _, name, _ in log if phase == "plain_skipgram"}.isdisjoint({"validation_auc", "popularity"})
+    rows = baselines(this)["skipgram"]
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+
+
 def test_without_validation_pairs_the_configured_weights_hold(tmp_path: Path) -> None:
     this, model, plain, mapping = trained(tmp_path, blend={"vbpr": 0.25, "mapped": 0.75})
     np.save(this.validation, np.empty((0, 2), np.int64))
@@ -97,6 +116,16 @@ def test_what_cannot_count_is_not_trained(tmp_path: Path) -> None:
     assert [pairwise_file(this, name).exists() for name in ("vbpr", "bpr")] == [False, True]
     assert not any(phase == "plain_skipgram" for phase, *_ in log)
     assert np.isfinite(embeddings(this)).all()
+
+
+def test_popularity_may_be_all_that_counts(tmp_path: Path) -> None:
+    names = ("skipgram", "plain_skipgram", "prior", "smooth_prior", "mixed_logit", "vbpr", "bpr")
+    this = plan(tmp_path, config(blend=dict.fromkeys(names, 0.0)))
+    np.save(this.validation, np.empty((0, 2), np.int64))
+    train(Workers(1), this)
+    rows = embeddings(this)
+    assert np.ptp(rows[:USERS] @ rows[USERS:].T, axis=0).max() == 0
+    assert np.isfinite(rows).all()
 
 
 @pytest.mark.parametrize("dim", [8, 80])
@@ -157,7 +186,7 @@ def test_sample_holds_validation_pairs_and_what_their_users_know(tmp_path: Path)
         publication.write_arrow("interactions", table)
         publication.commit("", {})
     known, split = _interactions(warehouse)
-    found = _validation_sample(known, known[split == "validation_warm"], users=3, warm=3, seed=0)
+    found = _validation_sample(known, split, users=3, warm=3, seed=0)
     assert found["validation"].tolist() == [[0, 4], [1, 4]]
     assert found["candidates"].tolist() == [3, 4, 5]
-    assert found["known"].tolist() == [[True, True, False], [True, True, True]]
+    assert found["known"].tolist() == [[True, True, False], [False, True, True]]  # but not what is for testing

@@ -78,6 +78,17 @@ def test_the_compiled_loss_is_the_batched_one(
         assert float(getattr(compiled, name)) == pytest.approx(float(getattr(exact, name)), rel=1e-4, abs=1e-4), name
 
 
+@pytest.mark.parametrize("negatives", [63, 64, 65, 300])
+def test_many_negatives_overflow_nothing(negatives: int) -> None:
+    walks, is_product = torch.tensor([[0, 2, 1, 3]]), torch.tensor([False, False, True, True])
+    drawn = Negatives(torch.arange(2 * negatives)[None] % 4, 5.0)
+    rows = 0.01 * torch.arange(12.0).reshape(4, 3)
+    compiled = skip_gram(rows, walks, is_product, 3, torch.tensor(0.7), drawn)
+    exact = batched(rows.double(), walks, is_product, 3, torch.tensor(0.7, dtype=torch.float64), drawn)
+    torch.testing.assert_close(compiled.gradient.double(), exact.gradient, rtol=1e-4, atol=1e-4)
+    assert float(compiled.user_loss) == pytest.approx(float(exact.user_loss), rel=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # compiled, batched
 def test_counts_are_those_of_the_window(dtype: torch.dtype) -> None:
     walks = torch.tensor([[0, 2, 1, 3]])

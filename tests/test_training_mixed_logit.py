@@ -50,7 +50,7 @@ def test_modes_are_those_that_a_general_optimiser_finds(seed: int, clusters: int
         step = 1e-4 * np.eye(k)
         second = [[loss(modes[user] + a + b, user) - loss(modes[user] + a - b, user) - loss(modes[user] - a + b, user)
                    + loss(modes[user] - a - b, user) for b in step] for a in step]  # fmt: skip
-        np.testing.assert_allclose(curvature[user], np.array(second) / 4e-8, rtol=1e-2, atol=0.05)
+        np.testing.assert_allclose(curvature[user], np.array(second) / 4e-8, rtol=5e-2, atol=0.05)  # a step before
 
 
 def test_the_mixture_stands_for_the_sum_over_all_products() -> None:
@@ -89,8 +89,9 @@ def test_too_few_pictures_say_nothing(pictures: int) -> None:
 
 def test_pictures_all_alike_say_nothing() -> None:
     features, has = np.ones((WARM + COLD, DIM_I), np.float16), np.ones(WARM + COLD, bool)
-    rows = rows_of(features, has, np.array([[0, 0], [1, 3]]))
-    np.testing.assert_allclose(rows[:USERS] @ rows[USERS:].T, 0, atol=1e-6)
+    for features[WARM:] in (1.0, 5.0):  # nor where only cold products differ
+        rows = rows_of(features, has, np.array([[0, 0], [1, 3]]))
+        np.testing.assert_allclose(rows[:USERS] @ rows[USERS:].T, 0, atol=1e-6)
 
 
 def test_without_a_picture_or_a_purchase_there_is_no_vector() -> None:

@@ -37,6 +37,16 @@ def test_noise_is_standard_normal() -> None:
     assert float(noise.std()) == pytest.approx(1, abs=0.02)
 
 
+def test_no_layer_starts_like_another() -> None:
+    sizes = [32, 32, 32, 32]
+    weights = [
+        layer.weight.detach().flatten().numpy()
+        for name in ("decoder", "encoder")
+        for layer in decoder.Layers(sizes, 0.5, True, 0, name).linear
+    ]
+    assert np.abs(np.corrcoef(weights) - np.eye(6)).max() < 0.2
+
+
 def test_decoder_is_the_papers() -> None:
     layers = decoder.Layers([100, 256, 512, 1024, 2048, 4096], 0.5, True, 0, "decoder")
     sizes = [(layer.in_features, layer.out_features) for layer in layers.linear]

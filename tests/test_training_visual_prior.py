@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vasg.components import principal_components
-from vasg.training.visual_prior import FINE, _covariance, visual_prior
+from vasg.training.visual_prior import FINE, SMOOTH, Detail, _covariance, visual_prior
 
 USERS, WARM, COLD, DIM = 400, 600, 100, 12
 
@@ -21,10 +21,10 @@ def shop(signal: float, seed: int = 0) -> tuple[Any, Any]:
     return features.astype(np.float16), np.column_stack([np.repeat(np.arange(USERS), 8), bought.ravel()])
 
 
-def prior(features: Any, pairs: Any, has: Any = None, dim: int = DIM) -> Any:
+def prior(features: Any, pairs: Any, has: Any = None, dim: int = DIM, detail: Detail = FINE) -> Any:
     has = np.ones(len(features), bool) if has is None else has
     pictures = principal_components(features, has, WARM, FINE.components, seed=0)
-    return visual_prior(pictures, has, pairs, USERS, WARM, dim, seed=0)
+    return visual_prior(pictures, has, pairs, USERS, WARM, dim, 0, detail)
 
 
 def test_what_a_user_bought_outranks_the_rest_without_being_told() -> None:
@@ -57,6 +57,22 @@ def test_without_a_picture_the_row_is_zero() -> None:
     only_unseen = np.array([[3, 0], [3, 5]])
     assert not prior(features, only_unseen, has).any()
     assert not prior(features, pairs, np.zeros(WARM + COLD, bool)).any()
+
+
+@pytest.mark.parametrize("detail", [FINE, SMOOTH])
+@pytest.mark.parametrize("alike", ["all", "warm", "bought", "zero", "one number"])
+def test_pictures_all_alike_say_nothing(alike: str, detail: Detail) -> None:
+    """A placeholder where a picture should be, or only one that was ever bought."""
+    features, pairs = shop(1.0)
+    if alike == "bought":
+        features[pairs[:, 1]] = features[pairs[0, 1]]
+    elif alike == "one number":
+        features = np.ones((WARM + COLD, 1), np.float16)
+    else:
+        features[: WARM if alike == "warm" else None] = 0.0 if alike == "zero" else features[0]
+    rows = prior(features, pairs, detail=detail)
+    np.testing.assert_allclose(rows[:USERS] @ rows[USERS:].T, 0, atol=1e-6)
+    assert np.isfinite(rows).all()
 
 
 @pytest.mark.parametrize("dim", [2, 50])

@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from vasg.feature_matrix import spread, transformed, unit
 
 Floats = NDArray[np.float32]
+_LEAST = 1e-5  # deviation, as a share of the length of the rows, below which a component is rounding
 
 
 def principal_components(
@@ -18,14 +19,20 @@ def principal_components(
 ) -> Floats:  # fmt: skip
     """[P, k] at most ``size`` components of ``prepared`` features [P, I], those of most variance first; zero without a feature.
 
-    Fitted on warm products alone; k is 0 where fewer than two of them have a feature.
+    Fitted on warm products alone; k is 0 where those with a feature do not differ in it.
     """
     fitted = fitted_products(has_feature, warm)
     size = min(size, features.shape[1], len(fitted) - 1)
     if size < 1:
         return np.zeros((len(features), 0), np.float32)
-    pca = PCA(size, random_state=seed % 2**32).fit(prepared(features[fitted]))
-    return transformed(features, has_feature, size, lambda rows: pca.transform(prepared(rows)))
+    rows = prepared(features[fitted])
+    length, centre = np.square(rows).sum(1).mean(), rows.mean(0, dtype=np.float64).astype(np.float32)
+    rows -= centre  # before PCA does: from the covariance of many rows it subtracts their mean with rounding
+    if np.square(rows).sum(1).mean() <= _LEAST**2 * length:
+        return np.zeros((len(features), 0), np.float32)
+    pca = PCA(size, random_state=seed % 2**32).fit(rows)
+    size = int((pca.explained_variance_ > _LEAST**2 * length).sum())
+    return transformed(features, has_feature, size, lambda rows: pca.transform(prepared(rows) - centre)[:, :size])
 
 
 def fitted_products(has_feature: NDArray[np.bool_], warm: int) -> NDArray[np.int64]:

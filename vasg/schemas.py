@@ -173,11 +173,19 @@ _ALL = (
     ),
 )  # fmt: skip
 
+_MOST_NUMBERS = 2**31 - 1  # in one Arrow array of lists
+
 TABLES: dict[str, Table] = {table.name: table for table in _ALL}
 
 
-def list_column(values: NDArray[Any]) -> pa.Array:
+def list_column(values: NDArray[Any]) -> pa.ChunkedArray:
     """The rows of ``values`` [n, d] as an Arrow column of lists, without an object a row."""
+    size = max(1, _MOST_NUMBERS // max(1, values.shape[1]))
+    parts = (values[begin : begin + size] for begin in range(0, max(1, len(values)), size))
+    return pa.chunked_array([_lists(part) for part in parts])
+
+
+def _lists(values: NDArray[Any]) -> pa.ListArray:
     offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1)))
 

@@ -126,16 +126,19 @@ def read_embeddings(warehouse: Warehouse, nodes: int) -> Embeddings:
 def read_baseline(warehouse: Warehouse, model: str, nodes: int) -> Embeddings | None:
     """The vectors of one model of the table baseline_embeddings; None when it has none there."""
     wanted = pc.field("model") == model
-    table = ds.dataset([str(path) for path in warehouse.files("baseline_embeddings")]).to_table(filter=wanted)
-    if not len(table):
-        return None
-    schemas.check("baseline_embeddings", table.schema)
-    values = fixed_width(table["embedding"].combine_chunks(), "baseline_embeddings", "embedding")
-    vectors, origin = np.zeros((nodes, values.shape[1]), np.float32), np.full(nodes, -1, np.int8)
-    node = table["node"].to_numpy()
-    _check_batch(node, values, vectors, origin)
-    vectors[node], origin[node] = values, ORIGINS.index("trained")
-    return Embeddings(vectors, origin)
+    found = ds.dataset([str(path) for path in warehouse.files("baseline_embeddings")])
+    schemas.check("baseline_embeddings", found.schema)
+    vectors: NDArray[np.float32] | None = None
+    origin = np.full(nodes, -1, np.int8)
+    for batch in found.to_batches(columns=["node", "embedding"], filter=wanted, batch_size=_BATCH):
+        if not len(batch):
+            continue
+        values = fixed_width(batch["embedding"], "baseline_embeddings", "embedding")
+        vectors = np.zeros((nodes, values.shape[1]), np.float32) if vectors is None else vectors
+        node = batch["node"].to_numpy()
+        _check_batch(node, values, vectors, origin)
+        vectors[node], origin[node] = values, ORIGINS.index("trained")
+    return None if vectors is None else Embeddings(vectors, origin)
 
 
 def _check_batch(node: NDArray[Any], values: NDArray[Any], vectors: NDArray[Any], origin: NDArray[Any]) -> None:

@@ -116,7 +116,7 @@ def validation_auc(pictures: Pictures, purchases: Purchases, seed: int) -> NDArr
     known = purchases.of("train", "validation_warm", "validation_cold")
     known_starts, known_products = purchases.row_starts(known), purchases.product[known]
     units, popularity = pictures.rows(candidates)[:, :-1].astype(np.float32), pictures.popularity[candidates]
-    total = np.zeros(len(POPULARITY_WEIGHTS))
+    total, asked = np.zeros(len(POPULARITY_WEIGHTS)), 0
     for begin in range(0, len(pairs), 256):
         part = pairs[begin : begin + 256]
         user, product = purchases.user[part], purchases.product[part]
@@ -128,11 +128,12 @@ def validation_auc(pictures: Pictures, purchases: Purchases, seed: int) -> NDArr
         for i, u in enumerate(user):
             columns = column[known_products[known_starts[u] : known_starts[u + 1]]]
             allowed[i, columns[columns >= 0]] = False
+        asked += int(allowed.any(axis=1).sum())
         for i, weight in enumerate(np.array(POPULARITY_WEIGHTS, np.float32)):
             lead = (own + weight * pictures.popularity[product])[:, None] - (scores + weight * popularity)
             won = ((lead > 0) + 0.5 * (lead == 0)) * allowed
             total[i] += (won.sum(axis=1) / np.maximum(allowed.sum(axis=1), 1)).sum()
-    return total / len(pairs)
+    return total / max(asked, 1)
 
 
 def _profiles(pictures: Pictures, purchases: Purchases, users: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -77,6 +77,9 @@ class Compression:
 
 def compression(users: Moments, products: Moments, dim: int) -> Compression:
     """The maps for stacked vectors with these moments; dimensions that are not needed are zero."""
+    if not len(users.sum):  # no term but popularity counts
+        nothing = np.zeros((0, dim))
+        return Compression(users.mean(), products.mean(), nothing, nothing, 1.0)
     user_root, user_inverse = _root(users.centred())
     product_root, product_inverse = _root(products.centred())
     left, singular, right = np.linalg.svd(user_root.T @ product_root, full_matrices=False)

@@ -1,5 +1,6 @@
 """The decoder M^-1 and the encoder M, with dropout that does not depend on who computes it (paper, section 3.2)."""
 
+import zlib
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -23,7 +24,7 @@ class Layers(nn.Module):
         self.linear = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in pairwise(sizes))
         self.dropout, self.positive_output = dropout, positive_output
         for number, layer in enumerate(self.linear):
-            _initialise(layer, seed, f"{name}.{number}")
+            _initialise(layer, seed, name, number)
 
     def forward(self, x: Tensor, dropout_key: Tensor | None = None) -> Tensor:
         """[n, in] -> [n, out]. ``dropout_key`` [n] (see ``dropout_keys``) switches dropout on, None off."""
@@ -63,10 +64,10 @@ def _shift(z: Tensor, by: int) -> Tensor:
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
-def _initialise(layer: nn.Module, seed: int, name: str) -> None:
+def _initialise(layer: nn.Module, seed: int, name: str, number: int) -> None:
     """He initialisation (He et al. 2015, uniform, fan in) from the counter-based source; biases zero."""
     assert isinstance(layer, nn.Linear)
-    counter = int.from_bytes(name.encode(), "little") % 2**63
+    counter = (zlib.crc32(name.encode()) << 16) + number  # numbers of its own for every layer of both networks
     rows, columns = layer.weight.shape
     values = randomness.uniform(seed, "initialisation", counter, torch.arange(rows * columns).numpy())
     bound = (6.0 / columns) ** 0.5

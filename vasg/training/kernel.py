@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 _FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
+_FACTORS = 64  # between 1 and 2 each, whose product is far from overflow
 _LANES = 16  # rows are padded to a multiple of this, so that loops over them are whole vectors
 
 
@@ -58,13 +59,14 @@ def skip_gram(
                 for half in range(2):
                     counts = share[i, half] * negative_weight / np.float32(size)
                     scale = counts * weight[i]
-                    product, linear = one, zero  # the sum of log(1 + e) is the logarithm of one product
-                    for k in range(half * size, (half + 1) * size):
-                        x, e = noise[i, k], noise_exp[i * 2 * size + k]
-                        product *= one + e
-                        linear += max(x, zero)
-                        noise[i, k] = scale * (one if x > zero else e) / (one + e)
-                    loss[i] += counts * (linear + np.log(product))
+                    for begin in range(half * size, (half + 1) * size, _FACTORS):
+                        product, linear = one, zero  # the sum of log(1 + e) is the logarithm of one product
+                        for k in range(begin, min(begin + _FACTORS, (half + 1) * size)):
+                            x, e = noise[i, k], noise_exp[i * 2 * size + k]
+                            product *= one + e
+                            linear += max(x, zero)
+                            noise[i, k] = scale * (one if x > zero else e) / (one + e)
+                        loss[i] += counts * (linear + np.log(product))
             np.dot(noise, other, back)
             np.dot(noise.T, own, other_back)
             for k in range(2 * size):

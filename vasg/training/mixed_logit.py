@@ -143,7 +143,8 @@ def _modes(
 def newton(
     found: Catalogue, count: Doubles, total: Doubles, tastes: Doubles, close: float = _CLOSE
 ) -> tuple[Doubles, Floats]:
-    """Modes [n, k] of z . total - count log Z(z) - z . z / 2, and the negative second derivatives [n, k, k] there.
+    """Modes [n, k] of z . total - count log Z(z) - z . z / 2, and the negative second derivatives [n, k, k]
+    from where the last step led there.
 
     The function is concave; the search starts from ``tastes`` [n, k] and ends after a step no longer than ``close``.
     """

@@ -66,7 +66,7 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     arrays = {"features": features, "has_feature": has_feature, "pairs": train - [0, users]}
     arrays["degree"] = np.bincount(train.ravel(), minlength=users + warm)
     arrays |= _terms(config, features, has_feature, arrays["pairs"], users, warm)
-    arrays |= _validation_sample(pairs, pairs[split == "validation_warm"], users, warm, config.seed)
+    arrays |= _validation_sample(pairs, split, users, warm, config.seed)
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", array, allow_pickle=False)
     paths = {name: str(directory / f"{name}.npy") for name in arrays}
@@ -137,14 +137,15 @@ def _interactions(warehouse: Warehouse) -> tuple[NDArray[np.int64], NDArray[Any]
 
 
 def _validation_sample(
-    pairs: NDArray[np.int64], validation: NDArray[np.int64], users: int, warm: int, seed: int
+    pairs: NDArray[np.int64], split: NDArray[Any], users: int, warm: int, seed: int
 ) -> dict[str, NDArray[Any]]:
-    """Some of the validation pairs [n, 2], candidates [m], and which of them the pair's user is known to have bought.
+    """Some of the warm validation pairs [n, 2], candidates [m], and which of them the pair's user is known to have bought.
 
-    ``pairs`` [N, 2] are all that is known of any split.
+    ``pairs`` [N, 2] of any ``split`` [N]. Nobody knows test pairs yet: what they tell is a candidate like others.
     """
-    chosen = randomness.permutation(seed, "sample", 2, len(validation))[:_SAMPLE]
-    validation = validation[np.sort(chosen)]
+    validation = pairs[split == "validation_warm"]
+    validation = validation[np.sort(randomness.permutation(seed, "sample", 2, len(validation))[:_SAMPLE])]
+    pairs = pairs[~np.isin(split, ["test_warm", "test_cold"])]
     candidates = users + np.sort(randomness.permutation(seed, "sample", 3, warm)[:_SAMPLE])
     keys = pairs[:, 0] * (users + warm + 1) + np.minimum(pairs[:, 1], users + warm)
     wanted = validation[:, :1] * (users + warm + 1) + candidates[None, :]

@@ -46,7 +46,7 @@ def write_blend(
     known = {name: terms[name] for name in factors if name not in fetched}
 
     def chunks() -> Iterator[tuple[slice, NDArray[np.bool_], Floats]]:
-        for begin in range(0, len(nodes), _CHUNK):
+        for begin in range(0, max(1, len(nodes)), _CHUNK):  # one where there is no node: how wide they are
             part = slice(begin, begin + _CHUNK)
             is_user = nodes[part] < plan.users
             columns = {name: vectors(nodes[part]) for name, vectors in known.items()}
@@ -79,10 +79,13 @@ def _compression(workers: Workers, chunks: Any, dim: int) -> Compression:
     return compression(Moments.of(users, size), Moments.of(products, size), dim)
 
 
-def write_skipgram(plan: Plan, workers: Workers, model: Vasg, blend: Blend, terms: dict[str, Vectors]) -> None:
-    """This worker's rows of the baseline skipgram: users and warm products; popularity as one more dimension."""
+def write_skipgram(plan: Plan, workers: Workers, model: Vasg, blend: Blend | None, terms: dict[str, Vectors]) -> None:
+    """This worker's rows of the baseline skipgram: users and warm products; popularity as one more dimension.
+
+    Without a ``blend`` of length 1 and of nothing else, so that the score is the cosine.
+    """
     nodes = _trained_nodes(plan, model)
-    if plan.config.train.objective == "paper":
+    if blend is None:
         vectors = unit(terms["skipgram"](nodes))
     else:
         factors, is_user = blend.factors(), (nodes < plan.users)[:, None]

@@ -14,13 +14,14 @@ Floats = NDArray[np.float32]
 
 
 def auc(own: NDArray[Any], rest: NDArray[Any], known: NDArray[np.bool_]) -> float:
-    """Mean over n pairs of the share of the candidates not known to the user that the pair's product outranks.
+    """Mean over the n pairs of the share of the candidates not known to the user that the pair's product outranks.
 
     ``own`` [n] scores of the pairs, ``rest`` [n, m] of the candidates for their users, ``known`` [n, m] candidates left
-    out. Ties count one half.
+    out. Ties count one half; a pair whose user knows all candidates tells nothing.
     """
     won = ((own[:, None] > rest) + 0.5 * (own[:, None] == rest)) * ~known
-    return float((won.sum(1) / np.maximum((~known).sum(1), 1)).mean())
+    asked = (~known).sum(1)
+    return float((won.sum(1) / np.maximum(asked, 1)).sum() / max((asked > 0).sum(), 1))
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,12 @@ def summed(parts: Sequence[tuple[float, Scores]]) -> Scores:
 @numba.njit(nogil=True, cache=True)
 def _aucs(own: Any, others: Any, more: Any, many: Any, known: Any, weights: Any) -> Any:
     """``auc`` of own + weight x more [n] and others + weight x many [n, m] for each of the weights."""
-    found = np.zeros(weights.size)
+    found, pairs = np.zeros(weights.size), 0
     for i in range(own.size):
         unknown = 0
         for j in range(known.shape[1]):
             unknown += not known[i, j]
+        pairs += unknown > 0
         for k in range(weights.size):
             score = own[i] + weights[k] * more[i]
             won = np.int64(0)
@@ -84,4 +86,4 @@ def _aucs(own: Any, others: Any, more: Any, many: Any, known: Any, weights: Any)
                 other = others[i, j] + weights[k] * many[i, j]
                 won += (not known[i, j]) * (np.int32(score > other) + np.int32(score >= other))
             found[k] += won / (2.0 * max(unknown, 1))
-    return found / max(own.size, 1)
+    return found / max(pairs, 1)

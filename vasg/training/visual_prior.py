@@ -109,7 +109,7 @@ def _axes(looks: Floats, bought: Any, seed: int) -> tuple[Floats, Floats]:
     """
     total = (looks * bought.sum(0)[:, None]).T @ looks / bought.sum()
     variance, vectors = np.linalg.eigh(total.astype(np.float64))
-    whitening = vectors / np.sqrt(np.maximum(variance, 1e-6 * variance[-1]))
+    whitening = vectors / np.sqrt(np.maximum(variance, 1e-6 * max(variance[-1], 1.0)))  # x varies by 1
     half = randomness.hash64(seed, "sample", 5, np.arange(bought.shape[0])) % np.uint64(2) == 0
     within = [whitening.T @ _covariance(looks, bought, chosen) @ whitening for chosen in (half, ~half, half | ~half)]
     crossed = [_correlations(within[0], within[1]), _correlations(within[1], within[0])]
