@@ -1,6 +1,5 @@
 """train: walks and image features -> embeddings, baseline_embeddings, training_log."""
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +43,7 @@ def body(job: Job) -> None:
     rows = [dict(zip(schemas.TABLES["training_log"].arrow().names, row, strict=True)) for row in log]
     job.publication.write_arrow("training_log", pa.Table.from_pylist(rows, schemas.TABLES["training_log"].arrow()))
     job.count(workers=settings.workers, users=plan.users, warm_products=plan.warm, cold_products=plan.cold)
-    shutil.rmtree(plan.checkpoints)
+    job.scratch.append(Path(plan.checkpoints))
 
 
 if __name__ == "__main__":

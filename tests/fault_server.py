@@ -89,6 +89,8 @@ def serve() -> None:
                 code = 99
                 try:
                     code = run(command)
+                except SystemExit as told:
+                    code = int(told.code or 0)
                 finally:
                     sys.stdout.flush()
                     os._exit(code)

@@ -1,5 +1,6 @@
-"""Damaged tables meet the job that reads them; a Python worker that is killed in the middle of a file."""
+"""Damaged tables meet the job that reads them; what interrupts a writer in the middle of a file, or of the swap."""
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -8,12 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from damage import empty, flip_a_bit, truncate
-from fault_server import rows
+from fault_server import Server, read, rows
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
-from vasg import schemas
+from vasg import files, schemas
 from vasg.parts import write_parts
+from vasg.publication import STAGED
 from vasg.tables import Warehouse
 
 pytestmark = pytest.mark.fault
@@ -61,3 +63,52 @@ def test_a_python_worker_that_is_killed_is_retried_and_leaves_no_second_part(
     warehouse.verify("uncovered")
     assert sorted(map(int, warehouse.read_arrow("uncovered")["id"].to_pylist())) == list(range(40))
     assert len(warehouse.files("uncovered")) == len(list(warehouse.path("uncovered").glob("*.parquet"))) == 2
+
+
+@pytest.mark.parametrize(("action", "code"), [("kill", -signal.SIGKILL), ("term", 128 + signal.SIGTERM), ("error", 70)])
+def test_what_interrupts_a_commit_that_readers_see_takes_nothing_back(tmp_path: Path, action: str, code: int) -> None:
+    config, root, raw = (tmp_path / name for name in ("config.toml", "root", "raw"))
+    config.write_text("[reviews]\npath = 'raw'\n[features]\nsource = 'feature_file'\npath = 'raw'\n")
+    server, second = Server(), f"name-taken:{action}@2"  # the first name is that of the lock
+    for value, failpoint, expected in (("old", "", 0), ("newer", second, code)):
+        raw.write_text(value)
+        pid = server.start("preprocess_reviews", root, failpoint, config=str(config))
+        assert server.wait(pid) == expected
+    server.close()
+    warehouse = Warehouse(root)
+    tables = warehouse.catalog()["tables"]
+    assert {read(warehouse, table) for table in tables} == {"newer"}
+    with warehouse.lock("next"):
+        assert warehouse.catalog()["tables"] == tables
+        assert {read(warehouse, table) for table in tables} == {"newer"}
+    assert not list(root.rglob(STAGED))
+
+
+def publish(warehouse: Warehouse, value: str) -> None:
+    with warehouse.publication("preprocess_reviews", value, "") as publication:
+        publication.write_arrow("reviews", rows("reviews", value))
+        publication.commit("mark", {})
+
+
+def test_a_disk_that_fails_once_readers_see_a_commit_takes_nothing_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(path: Path) -> None:
+        if path.name == "catalog":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    warehouse = Warehouse(tmp_path)
+    publish(warehouse, "old")
+    monkeypatch.setattr(files, "sync", sync)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        publish(warehouse, "new")
+    assert read(warehouse, "reviews") == "new"
+
+
+def test_nothing_is_removed_where_the_catalogs_cannot_be_read(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    publish(warehouse, "old")
+    with warehouse.publication("score", "next", "") as publication:
+        directory = publication.directory("metrics")
+        warehouse.catalogs.files()[0].write_text("{")
+    assert (directory / STAGED).exists()

@@ -96,6 +96,40 @@ def test_sigterm_leaves_a_checkpoint_of_the_step_it_came_in(tmp_path: Path, caps
     assert np.array_equal(embeddings(broken), embeddings(unbroken))
 
 
+TOLD_ON_SPARK = """
+import os, signal, sys, threading
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from training_shop import config, plan
+from vasg.session import Session
+from vasg.signals import ends_in_order
+from vasg.training import workers
+from vasg.training.worker import train
+progress, session = Path(sys.argv[2], "progress.log"), Session("told")
+def tell():
+    while not progress.exists() or "epoch 1/" not in progress.read_text():
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=tell, daemon=True).start()
+with ends_in_order():
+    try:
+        workers.launch(
+            train, plan(progress.parent, config(workers=2, epochs=500)), 2, "spark", lambda: session.start().result(), progress
+        )
+    finally:
+        print(signal.getsignal(signal.SIGTERM).__module__)
+        session.stop()
+"""
+
+
+def test_sigterm_ends_a_training_on_spark_instead_of_starting_it_again(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
+    command = [sys.executable, "-c", TOLD_ON_SPARK, str(Path(__file__).parent), str(tmp_path)]
+    told = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert told.returncode == 128 + signal.SIGTERM, told.stderr
+    assert told.stdout.splitlines()[-1] == "vasg.signals"  # further ones are still ours
+
+
 # a session whose first look at the executors fails, as when one of them is lost meanwhile
 LOOKS_TWICE = """
 import vasg.session

@@ -65,7 +65,7 @@ def test_a_checkpoint_that_is_more_than_data_is_refused_and_does_not_run(
     mark = tmp_path / "it ran"
     (tmp_path / "step-0000000007" / name).write_bytes(content(Program(mark)))
     with pytest.raises(DataError, match=r"checkpoint .*step-0000000007 cannot be read .*; remove it"):
-        checkpoint.load(tmp_path, torch.device("cpu"))
+        checkpoint.load(tmp_path, Workers(1), torch.device("cpu"))
     assert not mark.exists()
 
 

@@ -9,8 +9,7 @@ import pytest
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
-from vasg.errors import DataError
-from vasg.job import _known
+from vasg.errors import DataError, expected
 from vasg.parts import Target, write_numbered, write_parts
 from vasg.tables import Warehouse, sha256
 
@@ -90,7 +89,7 @@ def test_an_expected_failure_inside_a_task_keeps_its_kind_and_message(spark: Spa
 
     with pytest.raises(Exception, match="line 7") as caught:
         write_parts(spark.range(0, 4, 1, 1), refuses, tmp_path, SCHEMA)
-    known = _known(caught.value)
+    known = expected(caught.value)
     assert isinstance(known, DataError)
     assert str(known) == "line 7 of ratings.csv: not a number; mend it"
 
@@ -117,4 +116,4 @@ def test_an_expected_failure_inside_a_numbered_task_keeps_its_kind_and_message(
 
     with pytest.raises(Exception, match="block 0") as caught:
         write_numbered(spark, 1, refuses, {"": Target(tmp_path, SCHEMA)})
-    assert str(_known(caught.value)) == "block 0: not a number; mend it"
+    assert str(expected(caught.value)) == "block 0: not a number; mend it"

@@ -1,6 +1,8 @@
 """``vasg run`` and the other commands as users and schedulers call them: real processes, real Spark, exit codes."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,6 +86,41 @@ def test_a_stage_that_fails_ends_the_run_with_its_code_and_line_and_publishes_no
     assert log.startswith("$ ")
     assert failed.stderr in log
     assert "Running Spark version" in log
+
+
+WHEN = {
+    "while it looks whether a stage is up to date": "runner.is_up_to_date = lambda *_: told()",
+    "while it starts spark-submit": """
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        print("group", self.pid, flush=True)
+        told()
+subprocess.Popen = Popen
+""",
+}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("when", WHEN.values(), ids=WHEN.keys())
+def test_sigterm_where_no_stage_runs_yet_ends_a_run_in_order(shop: Path, when: str) -> None:
+    code = f"""
+import os, signal, subprocess, sys
+from vasg import cli, runner
+def told():
+    os.kill(os.getpid(), signal.SIGTERM)
+{when}
+sys.exit(cli.main(["run", "--config", "config.toml", "--root", "root"]))
+"""
+    answer = subprocess.run([sys.executable, "-c", code], cwd=shop, capture_output=True, text=True, check=False)
+    assert answer.returncode == 128 + signal.SIGTERM, answer.stderr
+    assert "stopped with code 143" in answer.stdout
+    assert not (shop / "root" / "lock").exists()
+    assert json.loads(next((shop / "root" / "runs").glob("*/run.json")).read_text())["exit_code"] == 143
+    for line in answer.stdout.splitlines():
+        if line.startswith("group "):
+            with pytest.raises(ProcessLookupError):
+                os.killpg(int(line.split()[1]), 0)
 
 
 @pytest.mark.parametrize(

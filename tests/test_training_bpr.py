@@ -1,5 +1,7 @@
 """The baselines bpr and vbpr: gradients against automatic differentiation, and shops where the answer is known."""
 
+from concurrent.futures import CancelledError
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -69,3 +71,11 @@ def test_negatives_are_products_the_user_did_not_buy() -> None:
     assert negative.max() < WARM
     bought = set(map(tuple, pairs.tolist()))
     assert np.mean([(u, n) in bought for (u, _), n in zip(pairs.tolist(), negative.tolist(), strict=True)]) < 0.02
+
+
+def test_whoever_is_told_to_stop_stops() -> None:
+    pairs, held_out, looks = shop()
+    stop = Event()
+    stop.set()
+    with pytest.raises(CancelledError):
+        bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out), seed=0, stop=stop)

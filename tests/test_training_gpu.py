@@ -40,4 +40,6 @@ def test_a_gpu_trains_from_walks_to_embeddings(tmp_path: Path, objective: str) -
     this = plan(tmp_path, config(objective=objective, device="cuda"))
     log = train(Workers(1), this)
     assert np.isfinite(embeddings(this)).all()
+    again = train(Workers(1), this)  # from the last checkpoint
+    assert [row[:3] for row in again] == [row[:3] for row in log]
     assert {"skipgram", "mapping"} <= {phase for phase, *_ in log}

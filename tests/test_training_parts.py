@@ -1,5 +1,6 @@
 """Layers, row-wise optimizers, the walk reader and checkpoints, each against something simpler."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from training_shop import LANES, LENGTH, config, plan
 
 from vasg import randomness
+from vasg.errors import DataError
 from vasg.training import checkpoint, decoder
 from vasg.training.row_optimizers import RowAdagrad, RowAdam
 from vasg.training.walk_reader import batches, steps_per_epoch
@@ -115,11 +117,31 @@ def test_skipping_gives_the_rest_of_the_epoch(tmp_path: Path, skip: int) -> None
 
 def test_an_incomplete_checkpoint_does_not_count(tmp_path: Path) -> None:
     workers, device = Workers(1), torch.device("cpu")
-    assert checkpoint.load(tmp_path, device) is None
+    assert checkpoint.load(tmp_path, workers, device) is None
     checkpoint.save(tmp_path, 7, {"x": torch.ones(2)}, {"done": 7}, workers)
     later = tmp_path / "step-0000000009"  # a worker died before the others had saved
     later.mkdir()
     (later / "share-0.pt").write_bytes(b"half")
-    shares, common = checkpoint.load(tmp_path, device) or ([], {})
+    share, common = checkpoint.load(tmp_path, workers, device) or ({}, {})
     assert common["done"] == 7
-    assert shares[0]["x"].tolist() == [1, 1]
+    assert share["x"].tolist() == [1, 1]
+
+
+def test_a_checkpoint_replaces_earlier_ones_alone(tmp_path: Path) -> None:
+    workers, device = Workers(1), torch.device("cpu")
+    for step in (7, 9, 8):  # 8 is late: of a run taken for dead
+        checkpoint.save(tmp_path, step, {"x": torch.ones(2)}, {"done": step}, workers)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000008", "step-0000000009"]
+    assert (checkpoint.load(tmp_path, workers, device) or ({}, {}))[1]["done"] == 9
+    workers.size = 2
+    with pytest.raises(DataError, match="is of 1 workers, not 2; remove it"):
+        checkpoint.load(tmp_path, workers, device)
+
+
+def test_a_machine_that_cannot_read_a_checkpoint_does_not_ask_to_remove_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, 7, {"x": torch.ones(2)}, {"done": 7}, Workers(1))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "input/output error")))
+    with pytest.raises(OSError, match="input/output error"):
+        checkpoint.load(tmp_path, Workers(1), torch.device("cpu"))

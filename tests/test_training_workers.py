@@ -1,5 +1,8 @@
 """Real trainings: one worker and two Horovod workers, unbroken and resumed, must end with the same model."""
 
+import errno
+import threading
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +13,8 @@ import torch
 from pyspark.sql import SparkSession
 from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
-from vasg.errors import ConfigurationError, TryLater
-from vasg.training import model
+from vasg.errors import ConfigurationError, OutputError, TryLater
+from vasg.training import model, worker
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
@@ -85,8 +88,12 @@ def test_memory_shared_on_a_host_gives_what_horovod_gives(tmp_path: Path, spark:
 @pytest.mark.fault
 @pytest.mark.parametrize("launcher", ["spark", "horovodrun"])
 def test_two_horovod_workers_give_the_model_of_one(
-    tmp_path: Path, spark: SparkSession, launcher: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path: Path, spark: SparkSession, launcher: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    temporary = tmp_path / ("long" * 30)  # longer than the path of a socket may be
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     expected, log = alone(tmp_path / "one")
     (tmp_path / "two").mkdir()
     two = plan(tmp_path / "two", config(workers=2))
@@ -97,6 +104,7 @@ def test_two_horovod_workers_give_the_model_of_one(
     assert np.abs(scores(embeddings(two)) - scores(expected)).max() < TOLERANCE * np.abs(scores(expected)).max()
     for name, vectors in baselines(two).items():
         assert np.abs(vectors - baselines(plan(tmp_path / "one", config()))[name]).max() < TOLERANCE, name
+    assert not list(temporary.glob("vasg-host-*"))
     assert [row[:3] for row in result] == [row[:3] for row in log]
     assert [row[3] for row in result] == pytest.approx([row[3] for row in log], rel=0.01, abs=0.01)
 
@@ -138,6 +146,35 @@ def test_training_on_cpu_for_want_of_a_gpu_is_said_once(capsys: pytest.CaptureFi
     second.index = 1
     assert {choose_device(wanted, each).type for wanted in ("auto", "cpu") for each in (first, second)} == {"cpu"}
     assert capsys.readouterr().out == "train: no usable GPU here, training on CPU\n"
+
+
+@pytest.mark.fault
+def test_what_any_worker_refuses_is_the_answer(tmp_path: Path, spark: SparkSession) -> None:
+    with pytest.raises(OutputError, match="no space left on the device"):
+        launch(_one_is_full, None, 2, "spark", lambda: spark, tmp_path / "progress.log")
+    assert launch(_both_ways, None, 2, "spark", lambda: spark, tmp_path / "progress.log")  # and is forgotten
+
+
+def _one_is_full(workers: Workers, _: None) -> None:
+    if workers.index == 1:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    workers.wait()
+
+
+def test_nobody_waits_for_vbpr_when_training_beside_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def slow(_: Plan, __: Workers, stop: threading.Event) -> None:
+        ended.append(stop.wait(60))
+        raise CancelledError
+
+    monkeypatch.setattr(worker, "train_pairwise", slow)
+    with (
+        pytest.raises(SystemExit),
+        worker._pairwise_trained(plan(tmp_path, config()), Workers(1), torch.device("cuda")),
+    ):
+        raise SystemExit(143)
+    assert ended == [True]
 
 
 def test_a_lost_worker_means_try_later(tmp_path: Path, spark: SparkSession) -> None:

@@ -3,6 +3,13 @@
 The message is one readable line: what is wrong, where, and what to do next.
 """
 
+import errno
+import re
+from typing import Any
+
+# How Java, numpy and torch say so.
+_NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
+
 
 class VasgError(Exception):
     """Base of all expected failures. ``exit_code`` follows sysexits.h where it has a meaning for us."""
@@ -58,3 +65,35 @@ def error_named(name: str, message: str) -> VasgError:
         if kind.__name__ == name:
             return kind(message)
     return VasgError(message)
+
+
+def expected(error: BaseException) -> VasgError | None:
+    """The expected failure behind an exception, also when it happened in a Spark task; None for our own bugs."""
+    if isinstance(error, VasgError):
+        return error
+    text = str(error)
+    raised = re.search(r"vasg\.errors\.(\w+): (.*)", text)
+    if raised:
+        return error_named(raised.group(1), raised.group(2).strip())
+    unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
+    if unreadable:
+        return DataError(
+            f"{unreadable.group(1).rstrip('.')} cannot be read: {_first_cause(text)}; replace the file and run again"
+        )
+    if re.search(_NO_SPACE, text) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    ):
+        return OutputError("no space left on the device (output or spark.local.dir); free some and run again")
+    if isinstance(error, PermissionError):
+        return OutputError(f"{error.filename}: permission denied")
+    return None
+
+
+def _first_cause(text: str) -> str:
+    causes = re.findall(r"Caused by: (\S+: [^\n]*)", text)
+    return causes[-1] if causes else first_line(text)
+
+
+def first_line(error: Any) -> str:
+    """What an error says, in one line."""
+    return next(iter(str(error).strip().splitlines()), "")

@@ -15,6 +15,7 @@ POINTS = {
     "lock-taken": "the lock file exists, nothing was done yet",
     "lock-released": "the lock file is gone, everything was done",
     "temporary-written": "a file's whole content is on disk under its temporary name, not yet under its own",
+    "name-taken": "a lock or a catalog is there for all to see, and still has its temporary name as well",
     "version-created": "a version directory with its marker exists and is empty",
     "table-written": "the files of a table are there, its manifest is not",
     "manifest-written": "one table is complete, and nobody knows it",

@@ -46,6 +46,7 @@ def create_exclusively(path: Path, text: str) -> bool:
         sync(temporary)
         failpoint("temporary-written")
         os.link(temporary, path)  # unlike rename, fails where the name is taken
+        failpoint("name-taken")
     except FileExistsError:
         if temporary.stat().st_nlink == 1:  # 2: NFS made the link, lost its answer, and was asked again
             return False

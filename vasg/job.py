@@ -1,22 +1,22 @@
 """What every job in ``jobs/`` does around its one call: arguments, lock, session, inputs, publication, exit code."""
 
 import argparse
-import errno
 import json
 import os
-import re
+import shutil
 import sys
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from vasg.config import Config, load, to_toml
-from vasg.errors import DataError, OutputError, UsageError, VasgError, error_named
+from vasg.errors import UsageError, expected, first_line
 from vasg.installation import made_with
 from vasg.preflight import executor_fault
 from vasg.publication import Publication
@@ -24,9 +24,6 @@ from vasg.session import Session, wait_for_ended
 from vasg.signals import ends_in_order
 from vasg.stages import Stage, fingerprint, is_up_to_date, stage
 from vasg.tables import Warehouse
-
-# How Java, numpy and torch say so.
-_NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
 
 
 class Job:
@@ -38,6 +35,7 @@ class Job:
         self.stage, self.config, self.warehouse = stage, config, warehouse
         self.publication, self.run_id = publication, run_id
         self.counts: dict[str, int | float | str] = {}
+        self.scratch: list[Path] = []  # directories that nobody needs once the stage is published
         self.session = Session(f"vasg {stage.name}")
 
     @property
@@ -73,10 +71,10 @@ def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = No
 
 def complain(who: str, error: Exception, verbose: bool) -> int:
     """Say on stderr, in one line, what went wrong (and the trace, if ``verbose``); returns the exit code."""
-    known = _known(error)
+    known = expected(error) or executor_fault(str(error))
     if known is None:
         hint = "" if verbose else " (--verbose shows the trace)"
-        message = f"internal error: {type(error).__name__}: {_first_line(error)}{hint}"
+        message = f"internal error: {type(error).__name__}: {first_line(error)}{hint}"
     else:
         message = str(known)
     # File names and ids in it are other people's text: nothing in them ends the line or steers the terminal.
@@ -149,6 +147,8 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
                 "made_with": made_with(),
             }
             publication.commit(mark, summary)
+        for directory in job.scratch:
+            shutil.rmtree(directory, ignore_errors=True)  # what stays is left to vasg gc
     _report(warehouse, run_id, {"stage": name, "status": "done", **summary})
 
 
@@ -172,37 +172,3 @@ def describe(summary: dict[str, Any]) -> str:
         + (f" -> {rows}" if rows else "")
         + (f" [{counts}]" if counts else "")
     )
-
-
-def _known(error: BaseException) -> VasgError | None:
-    """The expected failure behind an exception, also when it happened in a Spark task; None for our own bugs."""
-    if isinstance(error, VasgError):
-        return error
-    text = str(error)
-    raised = re.search(r"vasg\.errors\.(\w+): (.*)", text)
-    if raised:
-        return error_named(raised.group(1), raised.group(2).strip())
-    misfit = executor_fault(text)
-    if misfit:
-        return misfit
-    unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
-    if unreadable:
-        return DataError(
-            f"{unreadable.group(1).rstrip('.')} cannot be read: {_first_cause(text)}; replace the file and run again"
-        )
-    if re.search(_NO_SPACE, text) or (
-        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    ):
-        return OutputError("no space left on the device (output or spark.local.dir); free some and run again")
-    if isinstance(error, PermissionError):
-        return OutputError(f"{error.filename}: permission denied")
-    return None
-
-
-def _first_cause(text: str) -> str:
-    causes = re.findall(r"Caused by: (\S+: [^\n]*)", text)
-    return causes[-1] if causes else _first_line(text)
-
-
-def _first_line(error: Any) -> str:
-    return next(iter(str(error).strip().splitlines()), "")

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from vasg import schemas
 from vasg.catalog import now
+from vasg.errors import DataError
 from vasg.failpoints import failpoint
 from vasg.files import make_directory, sha256, sync, write_atomically
 
@@ -47,7 +48,6 @@ class Publication:
         self._warehouse, self._stage, self._run_id, self._config_toml = warehouse, stage, run_id, config_toml
         self._directories: dict[str, Path] = {}
         self._entries: dict[str, dict[str, Any]] = {}
-        self._committed = False
 
     @property
     def rows(self) -> dict[str, int]:
@@ -121,16 +121,15 @@ class Publication:
             self._stage,
             self._run_id,
         )
-        self._committed = True
         failpoint("committed")
         for directory in self._directories.values():
             (directory / STAGED).unlink(missing_ok=True)
             failpoint("marker-removed")
 
     def discard_uncommitted(self) -> None:
-        """Remove everything again unless it was committed."""
-        if not self._committed:
-            for directory in self._directories.values():
+        """Remove everything again unless it was committed: unless a catalog names it, which no interruption can undo."""
+        with contextlib.suppress(OSError, DataError):  # catalogs that cannot be read may name all of it
+            for directory in set(self._directories.values()) - self._warehouse.published():
                 with contextlib.suppress(OSError):  # the error on its way says more, and the next run sweeps the rest
                     remove_version(directory)
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pyspark
 from vasg.config import load
 from vasg.errors import ConfigurationError, UsageError
 from vasg.job import describe, new_run_id
-from vasg.signals import passed_on
+from vasg.signals import ends_in_order, passed_on
 from vasg.stages import Stage, is_up_to_date, stages
 from vasg.tables import Warehouse
 
@@ -38,21 +39,25 @@ def run(
     directory = warehouse.root / "runs" / run_id
     summaries: list[dict[str, Any]] = []
     code = 0
-    with warehouse.lock(run_id):
+    with ends_in_order(), warehouse.lock(run_id):
         directory.mkdir(parents=True, exist_ok=True)
-        for this in selected:
-            if this.name != first and is_up_to_date(this, config, warehouse):
-                summaries.append({"stage": this.name, "status": "up to date", "seconds": 0.0})
-                print(describe(summaries[-1]), flush=True)
-                continue
-            command = _command(this, config_path, root, overrides, properties_file, verbose, force=this.name == first)
-            code = _submit(command, directory / f"{this.name}.log")
-            summary = directory / f"{this.name}.json"
-            summaries.append(
-                json.loads(summary.read_text()) if code == 0 else {"stage": this.name, "status": f"failed ({code})"}
-            )
-            if code:
-                break
+        try:
+            for this in selected:
+                if this.name != first and is_up_to_date(this, config, warehouse):
+                    summaries.append({"stage": this.name, "status": "up to date", "seconds": 0.0})
+                    print(describe(summaries[-1]), flush=True)
+                    continue
+                forced = this.name == first
+                command = _command(this, config_path, root, overrides, properties_file, verbose, forced)
+                code = _submit(command, directory / f"{this.name}.log")
+                summary = directory / f"{this.name}.json"
+                summaries.append(
+                    json.loads(summary.read_text()) if code == 0 else {"stage": this.name, "status": f"failed ({code})"}
+                )
+                if code:
+                    break
+        except SystemExit:  # SIGTERM between stages; one that runs is told, and gives a code
+            code = 128 + signal.SIGTERM
         seconds = round(time.monotonic() - started, 1)
         record = {"run_id": run_id, "exit_code": code, "seconds": seconds, "stages": summaries}
         _keep(directory / "run.json", record)
@@ -120,19 +125,15 @@ def _submit(command: list[str], log: Path) -> int:
     """
     with log.open("ab", buffering=0) as file:
         file.write(f"$ {' '.join(command)}\n".encode())
-        with (
-            subprocess.Popen(
-                command,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-                errors="replace",
-                process_group=0,
-            ) as process,
-            passed_on(process) as signals,
-        ):
+        with passed_on(
+            command,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            errors="replace",
+        ) as (process, signals):
             assert process.stdout is not None
             screen = sys.stdout
             for line in process.stdout:

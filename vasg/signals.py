@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-_WAIT_SECONDS = 30.0
+_WAIT_SECONDS, _KILLED_SECONDS = 30.0, 5.0  # until SIGKILL, and from then on until we go on without
 
 
 @contextmanager
@@ -47,26 +47,52 @@ def held_back() -> Iterator[list[int]]:
 
 
 @contextmanager
-def passed_on(process: subprocess.Popen[Any]) -> Iterator[list[int]]:
-    """While the body runs, signals that end a program go to the process group of ``process``; yields those that came.
+def passed_on(command: Sequence[str], **options: Any) -> Iterator[tuple[subprocess.Popen[Any], list[int]]]:
+    """Start a command as a process group; while the body runs, signals that end a program go to the group.
 
-    After one, nothing of the group is left when this returns.
+    ``options`` are those of Popen. Yields the process and the signals that came. After one, nothing of the group is left
+    when this returns, except what not even SIGKILL ends.
     """
     came: list[int] = []
+    process: subprocess.Popen[Any] | None = None
 
     def pass_on(number: int) -> None:
         came.append(number)
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
-            os.killpg(process.pid, number)
+        if process is not None:
+            _tell(process.pid, number)
 
     with _handled(_SIGNALS, pass_on):
-        yield came
-        process.wait()
+        process = subprocess.Popen(command, process_group=0, **options)
+        for number in tuple(came):  # while it was being started; twice does no harm that early
+            _tell(process.pid, number)
+        with process:
+            yield process, came
+        if came:
+            _wait_until_empty(process.pid)
+
+
+def _wait_until_empty(group: int) -> None:
     end = time.monotonic() + _WAIT_SECONDS
     with contextlib.suppress(ProcessLookupError):  # the group is empty: what we wait for
-        while came:
-            os.killpg(process.pid, 0 if time.monotonic() < end else signal.SIGKILL)
+        while (left := end - time.monotonic()) > -_KILLED_SECONDS:
+            _reap(group)
+            os.killpg(group, 0 if left > 0 else signal.SIGKILL)
             time.sleep(0.1)
+
+
+def _tell(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.killpg(group, number)
+
+
+def _reap(group: int) -> None:
+    """Wait for those of a group that have ended and are ours to wait for; until then they count as members.
+
+    In a container where we are the first process, orphans become ours: the driver, once its spark-submit is gone.
+    """
+    with contextlib.suppress(ChildProcessError):  # none is ours
+        while os.waitpid(-group, os.WNOHANG)[0]:
+            pass
 
 
 @contextmanager

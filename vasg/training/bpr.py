@@ -9,9 +9,10 @@ E and beta', which every triple touches, take one Adagrad step for a batch of th
 components: E lives in the space they span anyway, and a triple costs an eighth.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import Any
 
 import numba
@@ -73,13 +74,14 @@ class _Model:
 
 
 def bpr(
-    pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, held_out: Validation, seed: int, threads: int = 1
-) -> tuple[Floats, Floats]:
+    pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, held_out: Validation, seed: int, threads: int = 1,
+    stop: Event | None = None,
+) -> tuple[Floats, Floats]:  # fmt: skip
     """Train on ``pairs`` [n, 2] of user and warm product (from 0) with ``looks`` [P, k], k = 0 for plain BPR.
 
     Returns vectors of users [U, d] and products [P, d] whose inner product is the score. Strength of
     regularisation and number of epochs are those best on the validation pairs; as many strengths as ``threads`` are tried
-    at a time, with the same result.
+    at a time, with the same result. Raises CancelledError after the epoch in which ``stop`` is set.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     if not len(held_out.pairs):
@@ -87,7 +89,7 @@ def bpr(
         for epoch in range(_UNCHECKED_EPOCHS):
             _epoch(model, pairs, warm, epoch, _UNCHECKED_REGULARISATION, seed)
         return model.vectors(warm)
-    attempt = partial(_attempt, pairs, users, warm, looks, held_out, seed)
+    attempt = partial(_attempt, pairs, users, warm, looks, held_out, seed, stop or Event())
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(attempt, _REGULARISATION))
     return max(found, key=lambda one: one[0])[1:]
@@ -100,12 +102,15 @@ def _attempt(
     looks: Floats,
     held_out: Validation,
     seed: int,
+    stop: Event,
     regularisation: float,
 ) -> tuple[float, Floats, Floats]:
     """AUC and vectors of the best epoch with this strength of regularisation."""
     model, in_vain = _start(users, looks, seed), 0
     best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     for epoch in range(_EPOCHS):
+        if stop.is_set():
+            raise CancelledError
         _epoch(model, pairs, warm, epoch, regularisation, seed)
         if (epoch + 1) % _CHECKED:
             continue

@@ -33,24 +33,26 @@ def save(directory: Path, step: int, share: dict[str, Any], common: dict[str, An
         write_atomically(target / _COMPLETE, lambda path: path.write_bytes(text))
         failpoint("checkpoint-complete")
         for other in directory.glob("step-*"):
-            if other != target:
+            if other.name < target.name:  # a later one is of a run that has overtaken this one
                 shutil.rmtree(other)
 
 
-def load(directory: Path, device: torch.device) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
-    """Shares of all workers and the common part of the last complete checkpoint; None when there is none.
+def load(directory: Path, workers: Workers, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """This worker's share, on the CPU, and the common part of the last complete checkpoint; None when there is none.
 
-    Raises DataError when it is damaged, or holds anything but tensors and plain values.
+    Raises DataError when it is damaged, of another number of workers, or holds anything but tensors and plain values.
     """
     complete = sorted(directory.glob(f"step-*/{_COMPLETE}"))
     if not complete:
         return None
+    folder, mend = complete[-1].parent, "remove it to train from the start"
     size = json.loads(complete[-1].read_text())["workers"]
-    folder = complete[-1].parent
-    try:  # weights_only: a checkpoint is data, nothing in it may run
-        shares = [torch.load(folder / f"share-{k}.pt", map_location="cpu", weights_only=True) for k in range(size)]
-        return shares, torch.load(folder / "common.pt", map_location=device, weights_only=True)
+    if size != workers.size:
+        raise DataError(f"checkpoint {folder} is of {size} workers, not {workers.size}; {mend}")
+    try:  # weights_only: a checkpoint is data, nothing in it may run; mmap: no copy of the share beside the model
+        share = torch.load(folder / f"share-{workers.index}.pt", map_location="cpu", weights_only=True, mmap=True)
+        return share, torch.load(folder / "common.pt", map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for a file that is not what it should be
-        raise DataError(
-            f"checkpoint {folder} cannot be read ({type(error).__name__}); remove it to train from the start"
-        ) from error
+        if isinstance(error, MemoryError | OSError) and not isinstance(error, FileNotFoundError):
+            raise  # the machine's fault, not the checkpoint's
+        raise DataError(f"checkpoint {folder} cannot be read ({type(error).__name__}); {mend}") from error

@@ -6,7 +6,8 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 
@@ -36,9 +37,11 @@ class Host:
         meeting = Path(tempfile.gettempdir(), f"vasg-host-{number:x}")
         if index == 0:
             meeting.mkdir(0o700)
-        self._peers = self._meet(meeting, total)
-        if index == 0:
-            shutil.rmtree(meeting)
+        try:
+            self._peers = self._meet(meeting, total)
+        finally:
+            if index == 0:
+                shutil.rmtree(meeting)
         self._theirs = {peer: self._boxes(to) for peer, to in self._peers.items()}
         self._maps: dict[int, mmap.mmap] = {}  # by descriptor
 
@@ -46,14 +49,14 @@ class Host:
         """A socket to each other worker; the later one calls the earlier."""
         peers = {}
         total(torch.zeros(1))  # the place is there
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
-            door.bind(str(meeting / str(self.index)))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door, _short(meeting) as place:
+            door.bind(f"{place}/{self.index}")
             door.listen(self.size)
             door.settimeout(_SECONDS)
             total(torch.zeros(1))  # all doors are open
             for peer in range(self.index):
                 peers[peer] = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                peers[peer].connect(str(meeting / str(peer)))
+                peers[peer].connect(f"{place}/{peer}")
                 peers[peer].send(bytes([self.index]))
             for _ in range(self.index + 1, self.size):
                 caller, _ = door.accept()
@@ -132,3 +135,13 @@ class Host:
                 os.truncate(box, 1 << (size - 1).bit_length())
             found = self._maps[box] = mmap.mmap(box, os.fstat(box).st_size)
         return torch.frombuffer(found, dtype=like.dtype)
+
+
+@contextmanager
+def _short(directory: Path) -> Iterator[str]:
+    """A short path of ``directory``: that of a socket has 107 bytes at most, whatever TMPDIR is."""
+    descriptor = os.open(directory, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

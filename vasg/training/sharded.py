@@ -93,13 +93,10 @@ class ShardedRows:
         """This worker's share, for a checkpoint."""
         return {"values": self.values, **self.optimizer.state}
 
-    def restore(self, shares: list[dict[str, Any]]) -> None:
-        """Take this worker's rows from the shares of a checkpoint, whatever number of workers wrote it."""
-        size = len(shares)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the share of a checkpoint."""
         for name, target in self.state().items():
-            for index, share in enumerate(shares):
-                mine = (self.own % size == index).nonzero()[:, 0]
-                target[mine] = share[name].to(self.device)[self.own[mine] // size]
+            target.copy_(state[name])
 
 
 def owned(workers: Workers, nodes: int) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
@@ -48,8 +49,11 @@ def is_baseline(plan: Plan, model: str) -> bool:
     return plan.evaluated and model in plan.config.train.baselines
 
 
-def train_pairwise(plan: Plan, workers: Workers) -> None:
-    """Train vbpr and bpr where needed, each by one worker, into files for all of them; what is there is kept."""
+def train_pairwise(plan: Plan, workers: Workers, stop: Event) -> None:
+    """Train vbpr and bpr where needed, each by one worker, into files for all of them; what is there is kept.
+
+    Raises CancelledError soon after ``stop`` is set.
+    """
     started = time.monotonic()
     threads = max(1, (os.cpu_count() or 1) // workers.local_size)
     for number, name in enumerate(PAIRWISE):
@@ -57,7 +61,7 @@ def train_pairwise(plan: Plan, workers: Workers) -> None:
             continue
         target = pairwise_file(plan, name)
         if number % workers.size == workers.index and not target.exists():
-            vectors = _train(plan, name == "vbpr", threads)
+            vectors = _train(plan, name == "vbpr", threads, stop)
             write_atomically(target, partial(_save, vectors))
             workers.say(f"train: {name} trained after {time.monotonic() - started:.0f} s")
 
@@ -72,7 +76,7 @@ def pairwise_file(plan: Plan, name: str) -> Path:
     return Path(plan.checkpoints) / f"{name}.npy"
 
 
-def _train(plan: Plan, visual: bool, threads: int) -> Floats:
+def _train(plan: Plan, visual: bool, threads: int, stop: Event) -> Floats:
     pairs, has_feature, features = np.load(plan.pairs), np.load(plan.has_feature), np.load(plan.features, mmap_mode="r")
     held_out = bpr.Validation(
         np.load(plan.validation) - [0, plan.users], np.load(plan.candidates) - plan.users, np.load(plan.known)
@@ -80,7 +84,7 @@ def _train(plan: Plan, visual: bool, threads: int) -> Floats:
     looks = np.zeros((plan.products, 0), np.float32)
     if visual:
         looks = bpr.components(features, has_feature, plan.warm, plan.config.seed)
-    user, product = bpr.bpr(pairs, plan.users, plan.warm, looks, held_out, plan.config.seed, threads)
+    user, product = bpr.bpr(pairs, plan.users, plan.warm, looks, held_out, plan.config.seed, threads, stop)
     if not visual:
         product[plan.warm :] = 0  # it knows nothing of a cold product
     return np.concatenate([user, product])

@@ -1,6 +1,7 @@
 """What every worker does: stage 1 over the walks, stage 2 over the pictures, then its part of the table embeddings."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,11 +53,16 @@ def train(workers: Workers, plan: Plan) -> Log:
 @contextmanager
 def _pairwise_trained(plan: Plan, workers: Workers, device: torch.device) -> Iterator[None]:
     """Ends with vbpr and bpr trained: beside what is done meanwhile where a GPU does that, on a CPU after it."""
+    stop = threading.Event()
     with ThreadPoolExecutor(1) as beside:
-        running = beside.submit(train_pairwise, plan, workers) if device.type == "cuda" else None
-        yield
+        running = beside.submit(train_pairwise, plan, workers, stop) if device.type == "cuda" else None
+        try:
+            yield
+        except BaseException:  # nobody waits for them any more
+            stop.set()
+            raise
         if running is None:
-            train_pairwise(plan, workers)
+            train_pairwise(plan, workers, stop)
         else:
             running.result()
     workers.wait()
@@ -116,14 +122,9 @@ def _skip_gram(plan: Plan, workers: Workers, model: Vasg, phase: str) -> Log:
     """Stage 1: all epochs, from the last checkpoint if there is one."""
     train, seed, directory = plan.config.train, plan.config.seed, Path(plan.checkpoints)
     per_epoch = steps_per_epoch(plan.groups)
-    total, done, log = per_epoch * train.epochs, 0, Log()
-    saved = checkpoint.load(directory, model.device)
-    if saved is not None:
-        shares, common = saved
-        model.rows.restore([share["rows"] for share in shares])
-        model.figures += sum((share["figures"] for share in shares), torch.zeros_like(model.figures)) / workers.size
-        model.restore(common["model"])
-        done, log = common["done"], Log(tuple(row) for row in common["log"])
+    total = per_epoch * train.epochs
+    done, log = _resumed(directory, model, workers)
+    if done:
         workers.say(f"train: resumed from the checkpoint after step {done:,} of {total:,}")
     progress = _Progress(phase, total, done, workers)
     last_saved = time.monotonic()
@@ -146,6 +147,18 @@ def _skip_gram(plan: Plan, workers: Workers, model: Vasg, phase: str) -> Log:
             progress.epoch(epoch + 1, train.epochs, figures)
             _save(directory, done, log, model, workers)
     return log
+
+
+def _resumed(directory: Path, model: Vasg, workers: Workers) -> tuple[int, Log]:
+    """Steps done and their log, with the model as it was after them; none without a checkpoint."""
+    saved = checkpoint.load(directory, workers, model.device)
+    if saved is None:
+        return 0, Log()
+    share, common = saved
+    model.rows.restore(share["rows"])
+    model.figures.copy_(share["figures"])
+    model.restore(common["model"])
+    return common["done"], Log(tuple(row) for row in common["log"])
 
 
 def _learning_rate(start: float, progress: float) -> float:

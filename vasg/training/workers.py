@@ -1,6 +1,7 @@
 """The only module that touches Horovod: starting workers, and what they say to each other."""
 
 import contextlib
+import json
 import os
 import pickle
 import re
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vasg.errors import TryLater, VasgError
+from vasg.errors import TryLater, VasgError, error_named, expected, first_line
 from vasg.training.host import Host
 
 # Spark starts the workers as tasks. One that it tried again would wait, ten minutes, for the others to start with it.
@@ -89,14 +90,28 @@ def launch(
 
     One worker is this process. More are started by Horovod: in the executors of the Spark session (``session()`` gives
     it) or, with the launcher ``horovodrun``, on this host. What worker 0 says is shown here as it is appended to the
-    file ``progress``, which all must see. Raises TryLater when the workers cannot be had or are lost.
+    file ``progress``, which all must see. Raises the expected error of any worker, and TryLater when the workers cannot be
+    had or are lost.
     """
     if size == 1:
         return work(Workers(1), argument)
     progress.touch()
+    refusals = [_refusal(str(progress), k) for k in range(size)]
+    for file in refusals:
+        file.unlink(missing_ok=True)
+    lost, result = None, None
     with _shown(progress):
         start = _horovodrun if launcher == "horovodrun" else _horovod_on_spark
-        return start((work, argument, size, str(progress)), size, session)
+        try:
+            result = start((work, argument, size, str(progress)), size, session)
+        except TryLater as error:
+            lost = error
+    for file in refusals:  # first: who refuses leaves the others without a worker
+        if file.exists():
+            raise error_named(*json.loads(file.read_text()))
+    if lost:
+        raise lost
+    return result
 
 
 def _horovod_on_spark(task: tuple[Any, ...], size: int, session: Callable[[], Any]) -> Any:
@@ -105,12 +120,25 @@ def _horovod_on_spark(task: tuple[Any, ...], size: int, session: Callable[[], An
     local = os.environ.get("SPARK_LOCAL_IP", "") == "127.0.0.1"
     try:
         session()
-        results = horovod.spark.run(_run, args=task, num_proc=size, verbose=0, nics={"lo"} if local else None)
+        with _signals_are_ours():
+            results = horovod.spark.run(_run, args=task, num_proc=size, verbose=0, nics={"lo"} if local else None)
     except VasgError:
         raise
     except Exception as error:
         raise _lost(size, error) from error
-    return _outcome(results[0])
+    return results[0]
+
+
+@contextlib.contextmanager
+def _signals_are_ours() -> Iterator[None]:
+    """Horovod would take over SIGTERM and SIGINT for good, and take either for the loss of a worker."""
+    from horovod.runner import gloo_run
+
+    before, gloo_run.register_shutdown_event = gloo_run.register_shutdown_event, threading.Event
+    try:
+        yield
+    finally:
+        gloo_run.register_shutdown_event = before
 
 
 def _horovodrun(task: tuple[Any, ...], size: int, _: Callable[[], Any]) -> Any:
@@ -122,7 +150,7 @@ def _horovodrun(task: tuple[Any, ...], size: int, _: Callable[[], Any]) -> Any:
         if subprocess.run(command, check=False).returncode or not result.exists():
             raise _lost(size, "horovodrun failed; its output above says why")
         # written by our own workers a moment ago, in a folder that only we can enter
-        return _outcome(pickle.loads(result.read_bytes()))  # noqa: S301
+        return pickle.loads(result.read_bytes())  # noqa: S301
 
 
 def main(given: str, result: str) -> None:
@@ -133,23 +161,27 @@ def main(given: str, result: str) -> None:
 
 
 def _run(work: Callable[..., Any], argument: Any, size: int, progress: str) -> Any:
-    """On a worker: expected errors come back as values, since Horovod keeps nothing of an exception but its exit code."""
+    """On a worker: expected errors go by a file, since Horovod keeps nothing of an exception but its exit code."""
     try:
         return work(Workers(size, progress), argument)
-    except VasgError as error:
-        return error
+    except Exception as error:
+        refusal = expected(error)
+        if refusal is None:
+            raise
+        text = json.dumps([type(refusal).__name__, str(refusal)])
+        _refusal(progress, int(os.environ["HOROVOD_RANK"])).write_text(text)
+        return None
 
 
-def _outcome(result: Any) -> Any:
-    if isinstance(result, VasgError):
-        raise result
-    return result
+def _refusal(progress: str, worker: int) -> Path:
+    return Path(f"{progress}.refusal-{worker}")
 
 
 def _lost(size: int, why: object) -> TryLater:
     cause = re.sub(r"^An error occurred while calling \S+\n: ", "", str(why).strip())  # what Java said, not our call
-    first = next(iter(cause.splitlines()), "")
-    return TryLater(f"{size} training workers could not be started or one was lost ({first}); run again to resume")
+    return TryLater(
+        f"{size} training workers could not be started or one was lost ({first_line(cause)}); run again to resume"
+    )
 
 
 @contextlib.contextmanager
