@@ -42,15 +42,21 @@ def test_bad_records(spark: SparkSession, tmp_path: Path) -> None:
         (b"B000000001", [1, 2, 3]), (b"B000000002", [np.nan, 0, 0]), (b"B000000003", [0, np.inf, 0]),
         (b"B000000004", [0, 0, 0]), (b"B00000000\xff", [1, 1, 1]), (b"B00000\x00000", [1, 1, 1]),
         (b"B000000001", [9, 9, 9]), (b"B000000002", [0, 0, -1e-40]), (b"B000000002", [0, -np.inf, 1]),
-        (b"B000000002", [5, 5, 5]),
+        (b"B000000002", [5, 5, 5]), (b"108775\0\0\0\0", [1, 0, 0]), (b"108775    ", [2, 0, 0]), (bytes(10), [1, 1, 1]),
+        (b"10 8775\0\0\0", [1, 1, 1]),
     ])  # fmt: skip
     rows, rejects, _ = parse(spark, path, tmp_path / "out")
-    assert sorted(rows) == [("B000000001", [1.0, 2.0, 3.0]), ("B000000002", [0.0, 0.0, float(np.float32(-1e-40))])]
+    assert sorted(rows) == [
+        ("108775", [1.0, 0.0, 0.0]),
+        ("B000000001", [1.0, 2.0, 3.0]),
+        ("B000000002", [0.0, 0.0, float(np.float32(-1e-40))]),
+    ]
     assert rejects == [
         (2, "feature not finite", "B000000002"), (3, "feature not finite", "B000000003"),
         (4, "feature all zero", "B000000004"), (5, "id is not ASCII", "B00000000?"),
         (6, "id is not ASCII", "B00000?000"), (7, "repeated id", "B000000001"),
         (9, "feature not finite", "B000000002"), (10, "repeated id", "B000000002"),
+        (12, "repeated id", "108775"), (13, "id is empty", ""), (14, "id is not ASCII", "10?8775"),
     ]  # fmt: skip
 
 
@@ -117,6 +123,8 @@ def test_size_is_checked_before_reading(tmp_path: Path) -> None:
         feature_file(Features(path=str(tmp_path), dim=300))
     with pytest.raises(ConfigurationError, match=r"features\.path"):
         feature_file(Features())
+    with pytest.raises(ConfigurationError, match=r"features\.path: abfss://\S+ cannot be opened"):
+        feature_file(Features(path="abfss://container@account/f.b"))
 
 
 def test_a_wrong_dim_that_fits_by_chance_is_noticed(spark: SparkSession, tmp_path: Path) -> None:

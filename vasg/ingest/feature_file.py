@@ -1,5 +1,6 @@
-"""The ``.b`` image feature file: fixed records of a 10-byte product id and I little-endian float32."""
+"""The ``.b`` image feature file: fixed records of a product id of up to 10 bytes and I little-endian float32."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pyspark.sql import functions as F
 
 from vasg import schemas
 from vasg.config import Features
-from vasg.errors import ConfigurationError, DataError, InputMissing
+from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
 from vasg.ingest.rejects import Records, separated
 from vasg.parts import write_parts
 from vasg.publication import Part
@@ -118,8 +119,24 @@ def _record(dim: int) -> np.dtype[Any]:
     return np.dtype([("id", f"S{ID_BYTES}"), ("feature", "<f4", (dim,))])
 
 
+def _ids(records: NDArray[Any]) -> NDArray[np.bytes_]:
+    """Ids of at most 10 bytes, without the zeros or blanks that fill up shorter ones."""
+    return np.char.rstrip(records["id"], b" ").astype(f"S{ID_BYTES}")
+
+
 def _filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
-    return pa.fs.FileSystem.from_uri(path) if "://" in path else (pa.fs.LocalFileSystem(), path)
+    """Where the file is. Raises ConfigurationError for an address that Arrow cannot open."""
+    if "://" not in path:
+        return pa.fs.LocalFileSystem(), path
+    try:
+        found: tuple[pa.fs.FileSystem, str] = pa.fs.FileSystem.from_uri(
+            re.sub("^s3a://", "s3://", path)
+        )  # Spark's name
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ConfigurationError(
+            f"features.path: {path} cannot be opened ({first_line(error)}); name a file, or an address of s3, gs or hdfs"
+        ) from None
+    return found
 
 
 def _classified(file: FeatureFile) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -129,15 +146,16 @@ def _classified(file: FeatureFile) -> Callable[[Iterable[pa.RecordBatch]], Itera
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 records = file.read(number)
-                ids = np.ascontiguousarray(records["id"])
-                codes = ids.view(np.uint8).reshape(len(ids), ID_BYTES)
+                ids = _ids(records)
+                codes, length = ids.view(np.uint8).reshape(len(ids), ID_BYTES), np.char.str_len(ids)
+                within = np.arange(ID_BYTES) < length[:, None]
                 printable = (codes > 0x20) & (codes < 0x7F)
-                shown = np.where(printable, codes, np.uint8(ord("?"))).view(f"S{ID_BYTES}").reshape(-1)
+                shown = np.where(printable | ~within, codes, np.uint8(ord("?"))).view(f"S{ID_BYTES}").reshape(-1)
                 values = np.ascontiguousarray(records["feature"])
                 finite = np.isfinite(values).all(axis=1)
                 reason = np.select(
-                    [~printable.all(axis=1), ~finite, ~values.any(axis=1)],
-                    ["id is not ASCII", "feature not finite", "feature all zero"], "",
+                    [length == 0, (within & ~printable).any(axis=1), ~finite, ~values.any(axis=1)],
+                    ["id is empty", "id is not ASCII", "feature not finite", "feature all zero"], "",
                 )  # fmt: skip
                 yield pa.RecordBatch.from_arrays(
                     [
@@ -169,5 +187,5 @@ def _features(file: FeatureFile) -> Callable[[Iterator[pa.RecordBatch]], Iterato
 
 
 def _table(records: NDArray[Any]) -> pa.Table:
-    ids = pa.array(np.ascontiguousarray(records["id"])).cast(pa.string())
+    ids = pa.array(_ids(records)).cast(pa.string())
     return pa.table({"product_id": ids, "feature": schemas.list_column(records["feature"])})
