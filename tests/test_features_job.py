@@ -17,7 +17,7 @@ from vasg import schemas
 from vasg.errors import ConfigurationError
 from vasg.features import extract
 from vasg.features.encoders import facts, load_encoder
-from vasg.features.extract import FEATURES, REJECTS, EncodePictures, find_pictures, surplus_pictures
+from vasg.features.extract import FEATURES, REJECTS, EncodePictures, find_pictures, later_pictures
 from vasg.features.pattern import PathPattern
 from vasg.features.pictures import EMPTY, NOT_A_PICTURE, TOO_MANY_PIXELS, UNREADABLE, decode
 from vasg.parts import Target, write_tables
@@ -135,7 +135,9 @@ def test_the_features_do_not_depend_on_the_partitions(spark: SparkSession, tmp_p
             np.testing.assert_array_equal(found[product], expected)
 
 
-def test_the_first_of_several_pictures_of_a_product_counts(run_job: RunJob, config: Path, tmp_path: Path) -> None:
+def test_the_first_good_one_of_several_pictures_of_a_product_counts(
+    run_job: RunJob, config: Path, tmp_path: Path
+) -> None:
     (tmp_path / "images").mkdir()
     kept = noise(30, 40, 1)
     for name, picture in {
@@ -146,15 +148,19 @@ def test_the_first_of_several_pictures_of_a_product_counts(run_job: RunJob, conf
     }.items():
         (tmp_path / "images" / f"{name}.png").write_bytes(saved(picture, "PNG"))
     (tmp_path / "images" / "p2_b.png").touch()
-    overrides = (f"features.path={tmp_path}/images/{{product_id}}_*.png", "features.max_bad_fraction=0.6")
+    for name in ("p0_[a].png", "p3_a.png", "p3_b.png"):  # without content, and no picture
+        (tmp_path / "images" / name).write_bytes(b"" if "a" in name else b"PNG")
+    (tmp_path / "images" / "p0_[b].png").write_bytes(saved(noise(30, 40, 4), "PNG"))
+    overrides = (f"features.path={tmp_path}/images/{{product_id}}_*.png", "features.max_bad_fraction=0.7")
     assert run_job("extract_features", config, tmp_path / "root", *overrides) == 0
     warehouse = Warehouse(tmp_path / "root")
     found = features(warehouse)
-    assert set(found) == {"p1", "p2"}
+    assert set(found) == {"p0", "p1", "p2"}
     np.testing.assert_array_equal(found["p1"], load_encoder("descriptor").encode([kept])[0])
     rejects = warehouse.read_arrow(REJECTS).to_pydict()
     assert {Path(s).stem: r for s, r in zip(rejects["source"], rejects["reason"], strict=True)} == {
-        "p1_b": extract.SURPLUS, "p1_c": extract.SURPLUS, "p2_b": EMPTY,
+        "p1_b": extract.SURPLUS, "p1_c": extract.SURPLUS, "p2_b": extract.SURPLUS,
+        "p0_[a]": EMPTY, "p3_a": EMPTY, "p3_b": NOT_A_PICTURE,
     }  # fmt: skip
     assert run_job("extract_features", config, tmp_path / "other", overrides[0]) == 65
 
@@ -162,7 +168,7 @@ def test_the_first_of_several_pictures_of_a_product_counts(run_job: RunJob, conf
 def test_surplus_needs_a_product() -> None:
     pattern = PathPattern("/i/{product_id:.1}/{product_id}_*.jpg")
     paths = ["/i/a/a1_1.jpg", "/i/a/a1_2.jpg", "/i/x/a1_1.jpg", "/i/x/a1_2.jpg"]
-    assert surplus_pictures(pattern, paths) == {"/i/a/a1_2.jpg"}
+    assert later_pictures(pattern, paths) == {"a1": ["/i/a/a1_2.jpg"]}
 
 
 class Odd:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL.Image import Image
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from threadpoolctl import threadpool_limits
 
@@ -56,28 +56,56 @@ def extract_features(spark: SparkSession, settings: Features, features: Path, re
 
     Memory on the driver: the paths of all pictures; in a task: 16 files, one picture being decoded, 512 features. Raises
     ConfigurationError for a wrong pattern or encoder, InputMissing when there is no picture, and DataError when more than
-    ``settings.max_bad_fraction`` of them are bad.
+    ``settings.max_bad_fraction`` of them are bad. Of several pictures of a product the first that is good counts.
     """
     pattern = PathPattern(settings.path)
     known = facts(load_encoder(settings.encoder, settings.weights))
     frame, paths = find_pictures(spark, pattern)
-    surplus = surplus_pictures(pattern, paths)
-    _check(dict.fromkeys(surplus, SURPLUS), len(paths), settings)  # before hours of work
-    task = EncodePictures(pattern, settings.encoder, settings.weights, known, settings.max_pixels, surplus)
+    later = later_pictures(pattern, paths)
+    skipped = {path for others in later.values() for path in others}
+    _check(dict.fromkeys(skipped, SURPLUS), len(paths), settings)  # before hours of work
+    task = EncodePictures(pattern, settings.encoder, settings.weights, known, settings.max_pixels, frozenset(skipped))
     targets = {
         FEATURES: Target(features, schemas.TABLES[FEATURES].arrow()),
         REJECTS: Target(rejects, schemas.TABLES[REJECTS].arrow()),
     }
-    parts = write_tables(frame, task, targets)
-    encoded = set(_column("product_id", features, parts[FEATURES]))
+    parts: dict[str, list[Part]] = {FEATURES: [], REJECTS: []}
+    tried, without = set(paths) - skipped, set[str]()
+    while tried:
+        found = write_tables(frame, task, targets)
+        parts = {table: parts[table] + found[table] for table in parts}
+        good = set(_column("product_id", features, found[FEATURES]))
+        without |= (failed := {path for path in tried if pattern.product_id(path) not in good})
+        tried = {others.pop(0) for path in failed if (others := later.get(pattern.product_id(path) or ""))}
+        if tried:  # the next picture of every product that has had no good one
+            skipped -= tried
+            frame, task = _pictures_at(spark, tried), replace(task, skipped=frozenset())
     reasons = dict(zip(*(_column(name, rejects, parts[REJECTS]) for name in ("source", "reason")), strict=True))
-    # Spark passes over files without content: what it listed and no task has seen.
-    empty = [p for p in paths if p not in reasons and (p in surplus or pattern.product_id(p) not in encoded)]
-    if empty:
-        pq.write_table(_reject_table([(path, EMPTY, "") for path in empty]), rejects / "part-empty.parquet")
-        parts[REJECTS].append(describe(rejects / "part-empty.parquet", rejects))
-    bad = _check(reasons | dict.fromkeys(empty, EMPTY), len(paths), settings)
+    # Spark passes over files without content: no task has seen them.
+    told = dict.fromkeys(sorted(without - reasons.keys()), EMPTY) | dict.fromkeys(sorted(skipped), SURPLUS)
+    if told:
+        pq.write_table(
+            _reject_table([(path, reason, "") for path, reason in told.items()]), rejects / "part-unseen.parquet"
+        )
+        parts[REJECTS].append(describe(rejects / "part-unseen.parquet", rejects))
+    bad = _check(reasons | told, len(paths), settings)
     return Extracted(parts[FEATURES], parts[REJECTS], known, len(paths), bad)
+
+
+def _reader(spark: SparkSession) -> DataFrameReader:
+    """Reads files whole, some hundreds in a task and few at a time."""
+    spark = spark.newSession()  # the settings below are for its frames only
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(_BATCH))
+    spark.conf.set(
+        "spark.sql.files.openCostInBytes", str(1 << 20)
+    )  # what a small file costs: at most _PER_TASK in a task
+    spark.conf.set("spark.sql.files.maxPartitionBytes", str(_PER_TASK << 20))
+    return spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+
+
+def _pictures_at(spark: SparkSession, paths: set[str]) -> DataFrame:
+    escaped = [re.sub(r"([\\*?\[\]{}])", r"\\\1", path) for path in sorted(paths)]
+    return _with_content(_reader(spark).load(escaped))
 
 
 def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame, list[str]]:
@@ -86,13 +114,7 @@ def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame,
     As everywhere in Spark, files and folders whose names begin with _ or . are not seen. Raises InputMissing when no file
     matches.
     """
-    spark = spark.newSession()  # the settings below are for this frame only
-    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(_BATCH))
-    spark.conf.set(
-        "spark.sql.files.openCostInBytes", str(1 << 20)
-    )  # what a small file costs: at most _PER_TASK in a task
-    spark.conf.set("spark.sql.files.maxPartitionBytes", str(_PER_TASK << 20))
-    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    reader = _reader(spark)
     try:
         files = reader.option("pathGlobFilter", pattern.file_name).load(pattern.folder)
     except AnalysisException as error:
@@ -104,17 +126,25 @@ def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame,
     paths = sorted(path for path in (plain(unquote(uri)) for uri in files.inputFiles()) if pattern.fits_glob(path))
     if not paths:
         raise InputMissing(f"features.path: no file matches {pattern.glob}")
+    return _with_content(files), paths
+
+
+def _with_content(files: DataFrame) -> DataFrame:
     usable = files.where(F.col("length") <= MAX_BYTES).select("path", "content")
     large = files.where(F.col("length") > MAX_BYTES).select("path", F.lit(None).cast("binary").alias("content"))
-    return usable.unionByName(large), paths
+    return usable.unionByName(large)
 
 
-def surplus_pictures(pattern: PathPattern, paths: list[str]) -> frozenset[str]:
-    """All but the first path of each product; without a ``*`` in the pattern a product has only one."""
-    first: dict[str | None, str] = {None: ""}
-    return frozenset(
-        p for p in paths if first.setdefault(product := pattern.product_id(p), p) != p and product is not None
-    )
+def later_pictures(pattern: PathPattern, paths: list[str]) -> dict[str, list[str]]:
+    """All but the first of the ``paths`` of each product, in their order; without a ``*`` in the pattern it has only one."""
+    seen, later = set[str](), dict[str, list[str]]()
+    for path in paths:
+        product = pattern.product_id(path)
+        if product in seen:
+            later.setdefault(product, []).append(path)
+        elif product is not None:
+            seen.add(product)
+    return later
 
 
 @dataclass(frozen=True)
@@ -126,7 +156,7 @@ class EncodePictures:
     weights: str
     facts: dict[str, str | int]  # of the encoder on the driver
     max_pixels: int
-    surplus: frozenset[str]
+    skipped: frozenset[str]  # paths to pass over
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
         """One thread: Spark runs a task on every core."""
@@ -151,7 +181,7 @@ class EncodePictures:
         pictures, products, sources = [], [], []
         for value, content in zip(batch.column("path"), batch.column("content"), strict=True):
             path = plain(value.as_py())
-            if not self.pattern.fits_glob(path):
+            if not self.pattern.fits_glob(path) or path in self.skipped:
                 continue  # Spark chose by folder and file name; what lies between them is not part of the pattern
             product = self.pattern.product_id(path)
             try:
@@ -173,8 +203,6 @@ class EncodePictures:
     def _decode(self, path: str, product: str | None, content: bytes | None) -> Image:
         if product is None:
             raise PictureError(WRONG_PATH)
-        if path in self.surplus:
-            raise PictureError(SURPLUS)
         if content is None:
             raise PictureError(TOO_LARGE, f"more than {MAX_BYTES:,} bytes")
         return decode(content, self.max_pixels)
