@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from vasg.config import Reviews
-from vasg.errors import DataError
+from vasg.errors import DataError, InputMissing
 from vasg.ingest.reviews import read_reviews
 
 NAMES = {"user_column": "user", "product_column": "product"}
@@ -86,6 +86,32 @@ def test_csv_folder_needs_one_header(spark: SparkSession, tmp_path: Path) -> Non
         parse(spark, tmp_path, **NAMES)
 
 
+@pytest.mark.parametrize("name", ["my file", "a#1%20b?ü+", "t[1]{2,3}*"])
+def test_any_file_name(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.csv").write_text("user,product\nu,p\n")
+    assert parse(spark, tmp_path, **NAMES)[0] == [("u", "p", 1.0, 0)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_ids_in_brackets_are_ids(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"t.{kind}"
+    path.write_text("user,product\n{3F2504E0-4F89},[p]\n")
+    if kind == "parquet":
+        pq.write_table(pa.table({"user": ["{3F2504E0-4F89}"], "product": ["[p]"]}), path)
+    assert parse(spark, path, format=kind, **NAMES)[0] == [("{3F2504E0-4F89}", "[p]", 1.0, 0)]
+
+
+def test_eight_digits_are_a_day_if_there_is_such_a_day(spark: SparkSession, tmp_path: Path) -> None:
+    whens = ["20180920", "21001231", "20181399", "20180931", "18991231", "19691231", "2018092", "201809200"]
+    (tmp_path / "t.csv").write_text("user,product,when\n" + "".join(f"u{i},p,{when}\n" for i, when in enumerate(whens)))
+    rows, rejects, _ = parse(spark, tmp_path / "t.csv", timestamp_column="when", **NAMES)
+    assert {user: seconds for user, _, _, seconds in rows} == {
+        "u0": 1537401600, "u1": 4133894400, "u2": 20181399, "u3": 20180931, "u4": 18991231, "u6": 2018092,
+        "u7": 201809200,
+    }  # fmt: skip
+    assert rejects == [(7, "when unreadable")]  # before 1970
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_missing_column(spark: SparkSession, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"t.{kind}"
@@ -126,12 +152,79 @@ def test_damaged_parquet_is_bad_data(spark: SparkSession, tmp_path: Path, where:
         parse(spark, path, format="parquet", **NAMES)
 
 
+def table(path: Path, **columns: Any) -> Path:
+    """A Parquet file with a user and a product, or other ``columns``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"user": ["u"], "product": ["p"]} | columns), path)
+    return path
+
+
+def test_damaged_parquet_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    for name in ("a", "b x", "c"):
+        path = table(tmp_path / f"{name}.parquet")
+    for name in ("b x", "a"):  # Spark takes the columns from a's
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(DataError, match=f"^{re.escape(str(path))} cannot be read as Parquet: damaged"):
+            parse(spark, tmp_path, format="parquet", **NAMES)
+
+
+def test_parquet_whose_types_differ_is_not_called_damaged(spark: SparkSession, tmp_path: Path) -> None:
+    table(tmp_path / "a.parquet")
+    path = table(tmp_path / "b.parquet", product=[5])
+    message = f"^{re.escape(str(path))}: column types differ: product is INT64, elsewhere string"
+    with pytest.raises(DataError, match=message):
+        parse(spark, tmp_path, format="parquet", **NAMES)
+
+
+def test_parquet_types_that_spark_lacks_are_bad_data(spark: SparkSession, tmp_path: Path) -> None:
+    path = table(tmp_path / "t.parquet", when=pa.array([datetime(2018, 9, 20)], pa.timestamp("ns")))
+    with pytest.raises(DataError) as error:
+        parse(spark, path, format="parquet", **NAMES)
+    for part in (str(path), "TIMESTAMP(NANOS", 'coerce_timestamps="us"'):
+        assert part in str(error.value)
+
+
+def test_parquet_without_rows_stops_the_run_only_if_there_is_no_other(spark: SparkSession, tmp_path: Path) -> None:
+    nothing = pa.array([], pa.string())
+    table(tmp_path / "a.parquet", user=nothing, product=nothing)
+    with pytest.raises(InputMissing, match=r"a\.parquet is empty"):
+        parse(spark, tmp_path, format="parquet", **NAMES)
+    table(tmp_path / "b.parquet")
+    assert parse(spark, tmp_path, format="parquet", **NAMES) == ([("u", "p", 1.0, 0)], [], 1)
+
+
+@pytest.mark.parametrize(
+    "files", [("a", "2024/b"), ("2023/a", "2024/b"), ("a", "day=1/b"), ("day=1/a", "2024/b"), ("x=1/a", "x=1/2024/b")]
+)
+def test_parquet_in_folders_below(spark: SparkSession, tmp_path: Path, files: tuple[str, str]) -> None:
+    for file in files:
+        table(tmp_path / "of=1" / f"{file}.parquet", user=[file])
+    rows, _, total = parse(spark, tmp_path / "of=1", format="parquet", **NAMES)
+    assert total == 2
+    assert [user for user, *_ in rows] == sorted(files)
+
+
+@pytest.mark.parametrize("pattern", ["", "day=*"])
+def test_parquet_partitions_are_columns(spark: SparkSession, tmp_path: Path, pattern: str) -> None:
+    for day in ("20180920", "2018-09-20"):
+        table(tmp_path / f"day={day}" / "sub" / "a.parquet")
+    read = {"format": "parquet", "timestamp_column": "day", **NAMES}
+    if pattern:  # what the pattern spells out is no column
+        with pytest.raises(DataError, match="column 'day'"):
+            parse(spark, tmp_path / pattern, **read)
+    else:
+        assert parse(spark, tmp_path, **read) == ([("u", "p", 1.0, 1537401600)] * 2, [], 2)
+
+
 TIMES = [
     pa.array([1537401600, None], pa.int64()),
     pa.array([1537401600.0, None], pa.float64()),
+    pa.array([20180920, None], pa.int32()),
     pa.array([date(2018, 9, 20), None], pa.date32()),
     pa.array([datetime(2018, 9, 20, tzinfo=UTC), None], pa.timestamp("us", tz="UTC")),
     pa.array([datetime(2018, 9, 20), None], pa.timestamp("ms")),
+    pa.array([datetime(2018, 9, 20, 0, 0, 0, 999), None], pa.timestamp("us")),
     pa.array(["2018-09-20", None], pa.string()),
 ]
 
@@ -146,6 +239,12 @@ def test_parquet_times(spark: SparkSession, tmp_path: Path, times: pa.Array) -> 
     assert rows == [("7", "007", 4.0, 1537401600)]
     assert rejects == [(2, "when missing")]
     assert total == 2
+
+
+def test_a_time_of_1970_is_not_taken_for_a_day(spark: SparkSession, tmp_path: Path) -> None:
+    table(tmp_path / "t.parquet", when=pa.array([20180920], pa.timestamp("s")).cast(pa.timestamp("us")))
+    rows, _, _ = parse(spark, tmp_path / "t.parquet", format="parquet", timestamp_column="when", **NAMES)
+    assert rows == [("u", "p", 1.0, 20180920)]
 
 
 def test_parquet_rejects_are_numbered_across_row_groups(spark: SparkSession, tmp_path: Path) -> None:

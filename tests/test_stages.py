@@ -169,9 +169,33 @@ def test_pictures_count_as_outside_files(tmp_path: Path) -> None:
     (tmp_path / "01").mkdir()
     before = stages._outside(pattern)
     (tmp_path / "01" / "0123.jpg").write_bytes(b"x")
-    assert before == []
+    assert before != stages._outside(pattern)
     assert [Path(name).name for name, _, _ in stages._outside(pattern)] == ["0123.jpg"]
-    assert stages._outside("s3://bucket/{product_id}.jpg") == "s3://bucket/{product_id}.jpg"
+
+
+@pytest.mark.parametrize("pattern", ["{}/raw", "{}/r*", "{}/r[a]w/in?er", "file://{}/raw", "file://{}/raw/*"])
+def test_a_new_file_in_any_folder_that_matches_undoes_the_stage(tmp_path: Path, pattern: str) -> None:
+    for folder in ("raw/inner", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "raw" / "inner" / "a.csv").touch()
+    (tmp_path / "raw" / "inner" / "link").symlink_to(tmp_path / "elsewhere")
+    pattern = pattern.format(tmp_path)
+    before = stages._outside(pattern)
+    assert before == stages._outside(pattern)
+    (tmp_path / "elsewhere" / "b.csv").touch()
+    assert before != stages._outside(pattern)
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name_too(tmp_path: Path) -> None:
+    (tmp_path / "f[1].b").touch()
+    assert [Path(name).name for name, _, _ in stages._outside(f"{tmp_path}/f[1].b")] == ["f[1].b"]
+
+
+def test_what_cannot_be_seen_is_never_up_to_date(done: tuple[dict[str, Any], Warehouse]) -> None:
+    tree, warehouse = done
+    tree["reviews"]["path"] = "s3://bucket/reviews"
+    publish(stage(from_dict(tree), "preprocess_reviews"), from_dict(tree), warehouse)
+    assert state(tree, warehouse) == {"preprocess_reviews": False, "filter_users": True}
 
 
 def test_no_stage_imports_what_itscode_version_leaves_out() -> None:

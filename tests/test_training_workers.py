@@ -161,6 +161,7 @@ def _one_is_full(workers: Workers, _: None) -> None:
     workers.wait()
 
 
+@pytest.mark.fault
 def test_nobody_waits_for_vbpr_when_training_beside_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
 

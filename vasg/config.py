@@ -42,12 +42,13 @@ def _odd(value: int) -> int:
 class Reviews:
     """[reviews] What was bought: reviews or transactions."""
 
-    path: InputPath = ""  # file, folder or glob pattern; .gz is read as it is
+    # file, folder or glob pattern; .gz is read as it is; what a URL other than file:// names is read anew by every run
+    path: InputPath = ""
     format: Literal["amazon_2014", "amazon_2018", "amazon_2023", "csv", "parquet"] = "csv"
     user_column: str = "user_id"  # column names: csv and parquet only
     product_column: str = "product_id"
     rating_column: str = ""  # "" = every row has implicit_rating
-    timestamp_column: str = ""  # seconds since 1970, a date or a date and time; "" = 0
+    timestamp_column: str = ""  # seconds since 1970, a date (2018-09-20, 20180920) or a date and time; "" = 0
     implicit_rating: float = 1.0
     metadata: InputPath = ""  # Amazon metadata file; needed to choose a category
     category: str = ""  # keep the products of this category only, e.g. "Women"; "" = all
@@ -59,7 +60,8 @@ class Features:
     """[features] Where the image features come from."""
 
     source: Literal["none", "feature_file", "pictures"] = "none"
-    path: InputPath = ""  # the .b file, or a pattern such as images/{product_id:.3}/{product_id}.jpg
+    # the .b file, or a pattern such as images/{product_id:.3}/{product_id}.jpg; of URLs the same holds as in [reviews]
+    path: InputPath = ""
     dim: Positive = 4096  # length I of a feature in the .b file
     encoder: str = "descriptor"  # pictures: how a picture becomes a feature
     weights: InputPath = ""  # pictures: local weights of a pretrained encoder

@@ -59,7 +59,10 @@ _ALL = (
             _column("user_id", _STRING, "the user, as in the source"),
             _column("product_id", _STRING, "the product, as in the source"),
             _column("rating", _FLOAT, "rating, or the configured implicit rating"),
-            _column("timestamp", _LONG, "seconds since 1970-01-01 UTC; 0 where the source has none"),
+            _column(
+                "timestamp", _LONG,
+                "seconds since 1970-01-01 UTC; a date, also 20180920, is its midnight; 0 where the source has none",
+            ),
         ),
     ),
     Table("rejects", "preprocess_reviews", "Lines and records of the raw data that did not become rows.", _REJECT_COLUMNS),

@@ -3,7 +3,9 @@
 import glob
 import hashlib
 import json
+import os
 import re
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,9 +110,19 @@ def _lookup(values: dict[str, Any], name: str) -> str:
 
 
 def _outside(pattern: str) -> Any:
-    """Identity of outside files: path, size and time of change of each. Object stores are taken by their name alone."""
-    if not pattern or "://" in pattern:
-        return pattern
-    path = Path(pattern)
-    found = path.rglob("*") if path.is_dir() else (Path(p) for p in glob.glob(re.sub(r"\{[^}]*\}", "*", pattern)))
-    return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(found) if p.is_file()]
+    """Identity of outside files: path, size and time of change of each, in all folders that match.
+
+    Where none can be seen, as behind the URL of an object store, it is another one each time: any may have changed.
+    """
+    local = re.sub("^file://[^/]*", "", pattern)
+    if not local:
+        return ""
+    matches = {local, *glob.glob(re.sub(r"\{[^}]*\}", "*", local))}  # a name may look like a pattern
+    files = sorted({path for match in matches for path in _files(Path(match))})
+    return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()] or uuid.uuid4().hex
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those in the folder and below it, also behind symbolic links, as Spark reads them."""
+    below = os.walk(path, followlinks=True)
+    return [path, *(Path(folder, name) for folder, _, names in below for name in names)]

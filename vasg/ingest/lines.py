@@ -61,11 +61,15 @@ def json_fields(lines: DataFrame, fields: Sequence[str]) -> DataFrame:
     )  # fmt: skip
 
 
-def id_fault(column: str, name: str) -> Column:
-    """Why the text in ``column``, called ``name`` in the source, cannot be an id; null when it can."""
+def id_fault(column: str, name: str, json: bool = True) -> Column:
+    """Why the text in ``column``, called ``name`` in the source, cannot be an id; null when it can.
+
+    In ``json``, a list or an object has become text; in other sources {3F25-...} is an id like any other.
+    """
     value = F.col(column)
+    nested = (value.startswith("{") | value.startswith("[")) & F.lit(json)
     return (
         F.when(value.isNull() | (value == ""), F.lit(f"{name} missing"))
-        .when(value.startswith("{") | value.startswith("["), F.lit(f"{name} is not text"))
+        .when(nested, F.lit(f"{name} is not text"))
         .when(value.contains("\ufffd"), F.lit(f"{name} is not UTF-8"))
     )  # fmt: skip

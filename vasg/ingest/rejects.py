@@ -44,16 +44,19 @@ def check_limit(kind: str, total: int, bad: Mapping[str, int], limit: float, exa
 
 @contextmanager
 def separated(
-    parsed: DataFrame, files: Sequence[str], kind: str, limit: float, columns: Sequence[str], header: bool = False
-) -> Iterator[Records]:
+    parsed: DataFrame, files: Sequence[str], kind: str, limit: float, columns: Sequence[str], header: bool = False,
+    empty_files: bool = False,
+) -> Iterator[Records]:  # fmt: skip
     """Part good records from bad ones, in one pass over the input, kept for as long as the context lasts.
 
     ``parsed`` has ``columns`` and, of every record, ``source`` (one of ``files``), ``block`` (where the part of the file
     that one task read begins), ``position`` (grows by one from record to record of a block), ``reason`` (null for a good
     record) and ``raw``. Line numbers follow from counts by block, so good records pay nothing for them. With ``header``
-    the first line of each file must be the one marked REPEATED_HEADER.
+    the first line of each file must be the one marked REPEATED_HEADER. With ``empty_files``
+    some may have no records: a task of Spark that has no rows writes such Parquet, too.
 
-    Raises InputMissing for an empty file and DataError for a damaged one, a missing header, or too many bad records.
+    Raises InputMissing for an empty file, or for nothing but such, and DataError for a damaged one, a missing header,
+    or too many bad records.
     """
     parsed = parsed.persist(StorageLevel.MEMORY_AND_DISK)
     try:
@@ -63,7 +66,7 @@ def separated(
             )
             counted = groups.collect()  # blocks x reasons
         empty = sorted(set(map(plain, files)) - {plain(row.source) for row in counted})
-        if empty:
+        if empty and not (empty_files and counted):
             raise InputMissing(f"{kind}: {empty[0]} is empty; fetch it again or take it away")
         bad: dict[str, int] = {}
         for row in counted:

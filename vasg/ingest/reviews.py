@@ -1,11 +1,13 @@
 """Reviews and transactions, in all the formats they come in, as the table ``reviews``."""
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
+from urllib.parse import unquote
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -19,6 +21,7 @@ COLUMNS = ("user_id", "product_id", "rating", "timestamp")
 _MAX_COLUMNS = 1000  # of a CSV file: Spark's plan has an expression for each
 _LAST_SECOND = 253_402_300_799  # of the year 9999; milliseconds taken for seconds lie beyond it
 _LARGEST_FLOAT = 3.4028234663852886e38
+_DAY = r"^(19\d\d|20\d\d|2100)\d{4}$"  # yyyyMMdd
 
 
 class Fields(NamedTuple):
@@ -46,21 +49,25 @@ def read_reviews(spark: SparkSession, settings: Reviews) -> AbstractContextManag
         parsed, files = _parquet(spark, settings)
     else:
         parsed, files = _amazon(spark, settings)
-    return separated(parsed, files, "reviews", settings.max_bad_fraction, COLUMNS, header=settings.format == "csv")
+    return separated(
+        parsed, files, "reviews", settings.max_bad_fraction, COLUMNS,
+        header=settings.format == "csv", empty_files=settings.format == "parquet",
+    )  # fmt: skip
 
 
 def _amazon(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     lines, files = read_lines(spark, settings.path, "reviews.path")
     if settings.format != "amazon_2023":
-        return _judged(json_fields(lines, _AMAZON_2018), _AMAZON_2018, F.col), files
+        return _judged(json_fields(lines, _AMAZON_2018), _AMAZON_2018, F.col, json=True), files
     lines = json_fields(lines, [*_AMAZON_2023, "asin"])  # parent_asin joins the variants of a product; some lack it
     lines = lines.withColumn("parent_asin", F.coalesce("parent_asin", "asin"))
-    return _judged(lines, _AMAZON_2023, F.col, ticks=1000), files
+    return _judged(lines, _AMAZON_2023, F.col, ticks=1000, json=True), files
 
 
 def _csv(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     lines, files = read_lines(spark, settings.path, "reviews.path")
-    first = spark.read.option("lineSep", "\n").text(min(files)).head()
+    file = re.sub(r"([\\*?\[\]{}])", r"\\\1", unquote(min(files)))  # Spark takes a pattern, and gives an encoded URI
+    first = spark.read.option("lineSep", "\n").text(file).head()
     if first is None:
         raise InputMissing(f"reviews: {plain(min(files))} is empty; fetch it again or take it away")
     header = str(first.value).rstrip("\r")
@@ -98,7 +105,7 @@ def _header(line: str, file: str) -> list[str]:
 
 def _parquet(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     reader = spark.read.option("ignoreCorruptFiles", "false")
-    frame, files = opened(reader.parquet, settings.path, "reviews.path")
+    frame, files = _all_folders(reader, settings.path)
     fields = _fields(settings, frame.columns, plain(min(files)))
     used = {name: frame.schema[name].dataType for name in fields if name}
     for name in (fields.user, fields.product):
@@ -107,20 +114,25 @@ def _parquet(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[st
                 f"{plain(min(files))}: column {name} is {used[name].simpleString()}; ids are text or integers"
             )
 
-    def text(name: str) -> Column:
-        column = F.col(f"`{name}`")
-        is_time = isinstance(used[name], T.DateType | T.TimestampType | T.TimestampNTZType)
-        return (F.unix_seconds(column.cast("timestamp")) if is_time else column).cast("string")
-
     rows = frame.select(
         F.col("_metadata.file_path").alias("source"),
         F.lit(0).cast("long").alias("block"),
         F.col("_metadata.row_index").alias("position"),
         F.lit(None).cast("string").alias("fault"),
         F.to_json(F.struct(*[F.col(f"`{name}`") for name in used])).alias("value"),
-        *[text(name).alias(name) for name in used],
+        *[F.col(f"`{name}`").cast("string").alias(name) for name in used],
     )
     return _judged(rows, fields, lambda name: F.col(f"`{name}`"), settings.implicit_rating), files
+
+
+def _all_folders(reader: DataFrameReader, path: str) -> tuple[DataFrame, list[str]]:
+    """All Parquet files below ``path``, and their URIs; if all are in folders like ``day=5``, these are columns."""
+    frame, files = opened(lambda p: reader.parquet(p, recursiveFileLookup=True), path, "reviews.path")
+    if all(file.rpartition("/")[0].count("=") > path.count("=") for file in files):
+        partitioned, found = opened(lambda p: reader.parquet(p, recursiveFileLookup=False), path, "reviews.path")
+        if len(found) == len(files):  # Spark leaves out what it takes for no partition
+            return partitioned, found
+    return frame, files
 
 
 def _fields(settings: Reviews, found: Sequence[str], file: str) -> Fields:
@@ -134,12 +146,13 @@ def _fields(settings: Reviews, found: Sequence[str], file: str) -> Fields:
 
 
 def _judged(
-    texts: DataFrame, fields: Fields, text: Callable[[str], Column], implicit_rating: float = 1.0, ticks: int = 1
-) -> DataFrame:
+    texts: DataFrame, fields: Fields, text: Callable[[str], Column], implicit_rating: float = 1.0, ticks: int = 1,
+    json: bool = False,
+) -> DataFrame:  # fmt: skip
     """Turn the texts of ``fields`` into typed columns, and say what is wrong with those that cannot be.
 
     ``texts`` has NUMBERING, ``value`` and ``fault``; ``text(name)`` is the column with the text of a field. Numbers in a
-    timestamp count ``ticks`` a second.
+    timestamp count ``ticks`` a second. In ``json`` an id must not be a list or an object, and no number is a date.
     """
     given = texts.select(
         *NUMBERING, "value", "fault",
@@ -151,12 +164,12 @@ def _judged(
     number = F.expr(
         """try_cast(trim(BOTH '"' FROM rating_text) AS double)"""
     )  # from_json gives a bare NaN as "NaN", quoted
-    typed = given.withColumn("rating", number).withColumn("seconds", _seconds(ticks))
+    typed = given.withColumn("rating", number).withColumn("seconds", _seconds(ticks, json))
     typed = typed.withColumn("timestamp", F.when(F.col("seconds").between(0, _LAST_SECOND), F.floor("seconds")))
     reason = F.coalesce(
         F.col("fault"),
-        id_fault("user_id", fields.user),
-        id_fault("product_id", fields.product),
+        id_fault("user_id", fields.user, json),
+        id_fault("product_id", fields.product, json),
         F.when(F.coalesce("rating_text", F.lit("")) == "", F.lit(f"{fields.rating} missing"))
         .when(F.col("rating").isNull(), F.lit(f"{fields.rating} is not a number"))
         .when(F.abs("rating") > _LARGEST_FLOAT, F.lit(f"{fields.rating} is not finite")),  # Spark: NaN is the largest
@@ -169,9 +182,14 @@ def _judged(
     )  # fmt: skip
 
 
-def _seconds(ticks: int) -> Column:
-    """``time_text`` (a number, a date, a date and time) as seconds since 1970 UTC; null when it is none of them."""
+def _seconds(ticks: int, json: bool) -> Column:
+    """``time_text`` (a number, a date, a date and time) as seconds since 1970 UTC; null when it is none of them.
+
+    Unless in ``json``, eight digits that are a day are that day: as seconds they would all be of August 1970.
+    """
+    is_day = F.lit(not json) & F.col("time_text").rlike(_DAY)
+    day = F.when(is_day, F.unix_seconds(F.try_to_timestamp("time_text", F.lit("yyyyMMdd"))))
     number = F.expr("try_cast(time_text AS double)") / ticks
     # Spark reads a bare time as one of today, hence the year.
     date = F.when(F.col("time_text").rlike(r"^\d{4}-\d"), F.unix_seconds(F.expr("try_cast(time_text AS timestamp)")))
-    return F.coalesce(number, date.cast("double"))
+    return F.coalesce(day.cast("double"), number, date.cast("double"))

@@ -10,12 +10,14 @@ from urllib.parse import unquote, urlsplit
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 
-from vasg.errors import ConfigurationError, DataError, InputMissing
+from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
 
 _CHUNK = 1 << 16
 _PARQUET_READER = (
     r"\tat org\.apache\.(parquet\.(column|format|hadoop\.\w*Read)|spark\.\S+\.parquet\.\w*(Reader|Dictionary))"
 )
+_UNREADABLE = r"Encountered error while reading file (.+?)\.\s"
+_OTHER_TYPE = r"Parquet column \[(.*?)\]\. Expected Spark type (.+?), actual Parquet type (\w+)"
 
 
 def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[DataFrame, list[str]]:
@@ -31,6 +33,11 @@ def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[D
     except AnalysisException as error:
         if "PATH_NOT_FOUND" in str(error) or "UNABLE_TO_INFER_SCHEMA" in str(error):
             raise InputMissing(f"{setting}: no file matches {path}") from None
+        if "[PARQUET_TYPE_" in str(error):
+            raise DataError(
+                f"{setting}: {path}: {first_line(error)}; write the column in a type that Spark has, times in "
+                'microseconds (pandas: to_parquet(..., coerce_timestamps="us", allow_truncated_timestamps=True))'
+            ) from None
         raise
     files = frame.inputFiles()
     if not files:
@@ -55,11 +62,20 @@ def reading(files: Sequence[str]) -> Iterator[None]:
             if damage:
                 raise DataError(f"{path} is damaged {damage}; fetch the file again") from None
         if re.search(_PARQUET_READER, str(error)):
-            others = f" or one of {len(files) - 1} others" if len(files) > 1 else ""
-            raise DataError(
-                f"{plain(min(files))}{others} cannot be read as Parquet: damaged, or something else; fetch the file again"
-            ) from error
+            raise DataError(_parquet_fault(str(error), files)) from error
         raise
+
+
+def _parquet_fault(text: str, files: Sequence[str]) -> str:
+    """Which of ``files`` cannot be read, and why, from Spark's own ``text``."""
+    others = f" or one of {len(files) - 1} others" if len(files) > 1 else ""
+    found = re.search(_UNREADABLE, text)
+    name = plain(found[1]) if found else plain(min(files)) + others
+    differs = re.search(_OTHER_TYPE, text)
+    if differs:
+        column, expected, actual = differs.groups()
+        return f"{name}: column types differ: {column} is {actual}, elsewhere {expected}; give it one type in all files"
+    return f"{name} cannot be read as Parquet: damaged, or something else; fetch the file again"
 
 
 def gzip_damage(path: Path) -> str:
