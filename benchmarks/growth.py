@@ -180,16 +180,16 @@ def _row(name: str, nodes: int) -> list[dict[str, Any]]:
     rows = []
     for unit, (cost, seconds) in report["costs"].items():
         measured = {"nanoseconds": cost, "seconds": seconds, "peak_gib": report["peak"]}
-        rows.append({"unit": unit, "nodes": nodes} | measured | {"machine": measure.machine()})
+        rows.append({"quantity": name, "unit": unit, "nodes": nodes} | measured | {"machine": measure.machine()})
         print(f"growth: {unit} at {nodes:,} nodes: {cost:.3g} ns, peak {report['peak']:.2f} GiB", flush=True)
     return rows
 
 
 def _save(rows: list[dict[str, Any]]) -> None:
-    """Into growth.json, instead of what it had of these units."""
+    """Into growth.json, instead of what it had of these quantities."""
     path = measure.HERE / "growth.json"
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    kept = [row for row in old if row["unit"] not in {new["unit"] for new in rows}]
+    kept = [row for row in old if row["quantity"] not in {new["quantity"] for new in rows}]
     path.write_text(json.dumps(kept + rows, indent=1) + "\n", encoding="utf-8")
 
 

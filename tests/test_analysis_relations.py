@@ -1,5 +1,7 @@
 """Thresholds, AUC, the trained distance and the whole comparison, against slow definitions and known answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from analysis_shop import inputs_of, tastes
@@ -103,6 +105,18 @@ def test_ibr_finds_what_plain_distance_does_not_see() -> None:
     assert reached(ibr.positions(looks, sets["train"], held_out, rank=4)) > 0.95
 
 
+@pytest.mark.parametrize("pictures", [np.ones(5), np.r_[1.0, np.zeros(4)]])
+def test_pictures_all_alike_tell_no_pair(pictures: np.ndarray) -> None:
+    inputs = tastes(groups=12)
+    alike = replace(inputs, features=np.tile(pictures.astype(np.float32), (len(inputs.features), 1)))
+    table = relations.relations(alike, seed=0, resamples=20).to_pylist()
+    assert {row["method"]: row["auc"] for row in table if row["method"] in ("inn", "ibr")} == {"inn": 0.5, "ibr": 0.5}
+    looks = ibr.looks(alike.features, alike.comparable, alike.purchases.warm, seed=0)
+    pairs = pair_sets(alike.purchases, alike.comparable, "random", 0, relations.MOST_PAIRS)
+    places = ibr.positions(looks, pairs["train"], pairs["validation"], rank=4)
+    assert not ibr.squared_distance(places, pairs["test"].related).any()
+
+
 def test_vectors_of_a_taste_each_tell_all_pairs_and_noise_tells_none() -> None:
     table = relations.relations(tastes(), seed=0, resamples=100).to_pylist()
     assert {(r["unrelated"], r["products"]) for r in table} == {
@@ -151,17 +165,27 @@ def test_the_interval_of_the_auc_is_that_of_resampled_aucs() -> None:
     rng, n = np.random.default_rng(0), 400
     user = np.sort(rng.integers(0, 80, n))
     related, unrelated = rng.normal(0.7, 1, n) + rng.normal(size=80)[user] * 0.5, rng.normal(size=n)
-    product = rng.integers(100, 150, n)
+    product = rng.integers(0, 50, n)
     influence = (sum(placements(related, unrelated)) - auc(related, unrelated))[:, None]
     mixed = rng.permutation(n)
     found = mean_intervals(influence[mixed], user[mixed], product[mixed], True, 1000, 3)[:, 0]
     weights = np.ones((1000, n))
-    for group in (user, product):
+    for group in (user, product + 80):
         names, row = np.unique(group, return_inverse=True)
         weights *= bootstrap._weights(3, np.arange(1000), names)[:, row]
     is_related = np.arange(2 * n) < n
     direct = [roc_auc_score(is_related, np.r_[related, unrelated], sample_weight=np.r_[w, w]) for w in weights]
     assert found == pytest.approx(np.quantile(direct, (0.025, 0.975)), abs=0.008)
+
+
+def test_a_user_and_a_product_of_one_number_are_resampled_on_their_own() -> None:
+    rng, n = np.random.default_rng(0), 200
+    user, product, values = np.sort(rng.integers(0, 20, n)), rng.integers(0, 20, n), rng.normal(size=(n, 1))
+    found, one_kind = (mean_intervals(values, user, product, True, 50, 0, one_kind=alike) for alike in (False, True))
+    nothing = np.zeros((20, 0))
+    assert np.array_equal(found, bootstrap.intervals(values, nothing, user, product + 20, True, 50, 0))
+    assert np.array_equal(one_kind, bootstrap.intervals(values, nothing, user, product, True, 50, 0))
+    assert not np.array_equal(found, one_kind)
 
 
 def test_a_dimension_in_which_users_do_not_differ_is_a_bias() -> None:

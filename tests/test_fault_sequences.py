@@ -187,10 +187,10 @@ class Sequences(RuleBasedStateMachine):
         assert code in (0, KILLED if crash else 0)
         self.became(self.state)
         left = [catalog["sequence"] for catalog in Warehouse(self.root).catalogs.all()]
-        wanted = sorted(self.history)[-keep:]
-        assert left == (
-            wanted if code == 0 or (crash and crash[0] == "catalogs-removed") else sorted(self.history)[-len(left) :]
-        )
+        known = sorted(self.history)
+        changes = [i for i in range(len(known)) if i == 0 or self.history[known[i]] != self.history[known[i - 1]]]
+        wanted = known[changes[-keep:][0] :]
+        assert left == (wanted if code == 0 or (crash and crash[0] == "catalogs-removed") else known[-len(left) :])
         assert set(wanted) <= set(left)
         self.history = {sequence: self.history[sequence] for sequence in left}
         if code == 0:

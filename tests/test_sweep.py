@@ -67,6 +67,12 @@ def test_one_key_at_a_time_around_the_base_and_equal_configurations_share_a_run(
     assert parents["train.dim=3/seed=2"] == "base/seed=2"
 
 
+def test_no_run_is_held_against_lists_of_an_earlier_sweep(config_file: Path, tmp_path: Path) -> None:
+    config_file.write_text(BASE + "[gates]\nenabled = true\n")
+    plan = make_plan(str(config_file), tmp_path, ["gates.enabled=true"], ["train.dim=3"], [0, 1])
+    assert [run.config.gates.enabled for run in plan.runs] == [False] * 4
+
+
 def test_a_sweep_keeps_the_day_it_began_unless_one_is_configured(config_file: Path, tmp_path: Path) -> None:
     begun = tmp_path / "runs" / "base" / "seed=0.toml"
     begun.parent.mkdir(parents=True)

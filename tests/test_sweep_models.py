@@ -11,12 +11,14 @@ from vasg import schemas
 from vasg.config import Config
 from vasg.sweep.models import compare, table
 from vasg.sweep.plan import Run
+from vasg.sweep.results import summarise
+from vasg.sweep.results import table as table_of_curve
 from vasg.tables import Warehouse
 
 USERS, PRODUCTS = 40, 30
 
 
-def finished_run(root: Path, seed: int, gain: int) -> tuple[Run, pd.DataFrame]:
+def finished_run(root: Path, seed: int, gain: int, drawn_from: int | None = None) -> tuple[Run, pd.DataFrame]:
     """A warehouse whose nodes are numbered in an order of its own; vasg has ``gain`` fewer candidates above."""
     generator = np.random.default_rng(seed)
     users, products = generator.permutation(USERS), generator.permutation(PRODUCTS)
@@ -24,7 +26,7 @@ def finished_run(root: Path, seed: int, gain: int) -> tuple[Run, pd.DataFrame]:
     nodes = {"node": np.arange(len(ids)), "node_type": ["user"] * USERS + ["product"] * PRODUCTS, "id": ids}
     rows = []
     for user in range(USERS):
-        above, product = int(generator.integers(gain, 50)), int(generator.integers(PRODUCTS))
+        above, product = int(generator.integers(drawn_from or gain, 50)), int(generator.integers(PRODUCTS))
         for model, better in (("vasg", gain), ("vbpr", 0)):
             rows.append((model, "warm", "setting", user, USERS + product, above - better, 0, 100))
     ranks = pd.DataFrame(rows, columns=schemas.TABLES["pair_ranks"].arrow().names)
@@ -34,6 +36,28 @@ def finished_run(root: Path, seed: int, gain: int) -> tuple[Run, pd.DataFrame]:
         publication.write_arrow("pair_ranks", pa.Table.from_pandas(ranks, schemas.TABLES["pair_ranks"].arrow()))
         publication.commit("", {})
     return Run(f"base/seed={seed}", root, Config(seed=seed), None), ranks
+
+
+def test_the_difference_of_one_seed_is_paired(tmp_path: Path) -> None:
+    rows = []
+    for point, gain in (("5", 6), ("10", 2)):  # .04 apart on every pair, whose ranks scatter far more
+        run, _ = finished_run(tmp_path / point, seed=0, gain=gain, drawn_from=6)
+        row = {
+            "key": "train.dim",
+            "point": point,
+            "is_base": point == "10",
+            "seed": 0,
+            "pairs": "test",
+            "model": "vasg",
+        }
+        rows.append(
+            row
+            | {"setting": "warm", "candidates": "setting", "metric": "auc", "value": 0.5 + gain / 100, "root": run.root}
+        )
+    summary = summarise(pd.DataFrame(rows))
+    found = summary.set_index("point").loc["5"]
+    assert found[["difference", "difference_low", "difference_high"]].tolist() == pytest.approx([0.04] * 3)
+    assert "95 % interval over its test pairs" in table_of_curve(summary, "train.dim", ["5", "10"])
 
 
 def test_leads_are_paired_and_pooled_over_seeds(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from test_lock import kill_while_holding
 
 from vasg import schemas
 from vasg.cli import main
@@ -93,6 +94,15 @@ def test_what_is_damaged_does_not_come_back(root: Path) -> None:
     assert current(root) == AT[4]
 
 
+@pytest.mark.parametrize("damaged", ["metrics", "reviews"])
+def test_a_damaged_manifest_keeps_nobody_from_going_back(root: Path, damaged: str) -> None:
+    (Warehouse(root).path(damaged) / MANIFEST).write_text("{")
+    assert rollback(root, "operator", ["metrics"]) == ["metrics", "uncovered"]
+    assert Warehouse(root).catalog()["tables"] == Warehouse(root).catalogs.all()[2]["tables"]
+    with pytest.raises(InputMissing, match="table walks is not in"):
+        rollback(root, "operator", ["walks"])
+
+
 def test_gc_keeps_what_the_kept_catalogs_name_and_what_is_not_of_our_making(
     root: Path, tmp_path_factory: object
 ) -> None:
@@ -117,14 +127,14 @@ def test_gc_keeps_what_the_kept_catalogs_name_and_what_is_not_of_our_making(
         os.utime(path, (1, 1))
 
     removed = gc(root, "operator", keep=1)
-    assert (removed.catalogs, removed.versions, removed.runs, removed.checkpoints) == (5, 4, 1, 1)
+    assert (removed.catalogs, removed.versions, removed.runs, removed.checkpoints) == (4, 4, 1, 1)
     assert current(root) == AT[4] | AT[1]
     assert sorted(path.name for path in (root / "tables" / "reviews").iterdir() if "run" not in path.name) == [
         "by_hand", "link",
     ]  # fmt: skip
     assert (elsewhere / MANIFEST).exists()
     assert sorted(path.name for path in root.glob("*/*") if path.parent.name in ("runs", "checkpoints", "catalog")) == [
-        "00000006.json", "mine", "with_notes",
+        "00000005.json", "00000006.json", "mine", "with_notes",
     ]  # fmt: skip
     assert not half.exists()
     with pytest.raises(InputMissing, match="no earlier version"):
@@ -139,6 +149,20 @@ def test_gc_that_keeps_everything_removes_nothing(root: Path) -> None:
     gc(root, "operator", keep=2)
     rollback(root, "operator")
     assert current(root) == AT[3]
+
+
+def test_gc_leaves_a_killed_run_its_checkpoint_and_what_to_go_back_to(root: Path) -> None:
+    checkpoint = root / "checkpoints" / "0123456789abcdef"
+    (checkpoint / "step-0000000001").mkdir(parents=True)
+    for file in (root / "catalog").iterdir():
+        os.utime(file, (1, 1))
+    for path in (checkpoint, *checkpoint.iterdir()):
+        os.utime(path, (2, 2))
+    for keep, left in ((2, [3, 4, 5]), (1, [4, 5, 6])):
+        kill_while_holding(root)  # the next one to take the lock publishes the same tables once more
+        assert gc(root, "operator", keep).checkpoints == 0
+        assert checkpoint.exists()
+        assert [catalog["sequence"] for catalog in Warehouse(root).catalogs.all()] == left
 
 
 @pytest.mark.parametrize("call", [lambda root: gc(root, "operator", 1), lambda root: rollback(root, "operator")])

@@ -26,7 +26,7 @@ class Catalogs:
         return [_read(path) for path in self.files()]
 
     def latest(self) -> dict[str, Any]:
-        """What counts now: ``{"sequence", "tables": {name: {"version", "digest", "rows"}}, "stages": {...}, ...}``."""
+        """What counts now: ``{"sequence", "tables": {name: {"version", "digest", "rows", "stage"}}, ...}``."""
         while files := self.files():
             try:
                 return _read(files[-1])

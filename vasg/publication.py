@@ -108,7 +108,7 @@ class Publication:
         write_atomically(directory / CONFIG, lambda path: path.write_text(self._config_toml, encoding="utf-8"))
         write_atomically(directory / MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=1)))
         failpoint("manifest-written")
-        self._entries[table] = {"version": directory.name, "digest": digest, "rows": rows}
+        self._entries[table] = {"version": directory.name, "digest": digest, "rows": rows, "stage": self._stage}
 
     def commit(self, fingerprint: str, summary: dict[str, Any]) -> None:
         """Make all added tables current, in one step. Raises TryLater when another run has published meanwhile."""

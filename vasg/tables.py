@@ -51,7 +51,7 @@ class Warehouse:
     # ---- reading ----
 
     def catalog(self) -> dict[str, Any]:
-        """What is published now: ``{"sequence", "tables": {name: {"version", "digest", "rows"}}, "stages": {...}}``."""
+        """What is published now: ``{"sequence", "tables": {name: {"version", "digest", "rows", "stage"}}, ...}``."""
         return self.catalogs.latest() if self._pinned is None else self._pinned
 
     def has(self, table: str) -> bool:

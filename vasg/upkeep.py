@@ -50,7 +50,7 @@ def rollback(root: str | Path, run_id: str, tables: Sequence[str] = (), to: int 
             after, why = _numbered(catalogs, to), f"rollback to {to}"
         elif tables:
             after, why = now, f"rollback of {', '.join(tables)}"
-            for stage in {warehouse.manifest(table)["stage"] for table in tables}:
+            for stage in {_stage(table, warehouse) for table in tables}:
                 after = _without_last(stage, warehouse, catalogs, after)
         else:
             after, why = _before(catalogs, now), "rollback"
@@ -70,7 +70,7 @@ def rollback(root: str | Path, run_id: str, tables: Sequence[str] = (), to: int 
 
 def _without_last(stage: str, warehouse: Warehouse, catalogs: list[Catalog], now: Catalog) -> Catalog:
     """Catalog ``now`` with what ``stage`` had published before its current versions."""
-    names = {name for name in now["tables"] if warehouse.manifest(name)["stage"] == stage}
+    names = {name for name in now["tables"] if _stage(name, warehouse) == stage}
     then = _before(catalogs, now, names)
     if not names & then["tables"].keys():
         raise InputMissing(f"there is no earlier version of {', '.join(sorted(names))}")
@@ -80,6 +80,12 @@ def _without_last(stage: str, warehouse: Warehouse, catalogs: list[Catalog], now
         return kept | {key: then[part][key] for key in keys & then[part].keys()}
 
     return now | {"tables": merged("tables", names), "stages": merged("stages", {stage})}
+
+
+def _stage(table: str, warehouse: Warehouse) -> str:
+    """The stage that wrote the current version. Only old catalogs do not say: a manifest may be what is damaged."""
+    entry = warehouse.catalog()["tables"].get(table, {})
+    return str(entry.get("stage") or warehouse.manifest(table)["stage"])
 
 
 def _before(catalogs: list[Catalog], now: Catalog, names: set[str] | None = None) -> Catalog:
@@ -118,13 +124,19 @@ class Removed:
 def gc(root: str | Path, run_id: str, keep: int) -> Removed:
     """Keep the last ``keep`` catalogs and remove the others, and every version, run and checkpoint older than them.
 
+    A catalog with the tables of the one before it does not count: it would take the place of one to go back to, and
+    make the checkpoint of a killed run look old.
+
     Only what is of our making goes: versions with our manifest or marker, runs that hold nothing but our files. Nothing
     behind a symbolic link is touched. Raises TryLater while a run holds the lock.
     """
     with _existing(root).lock(run_id) as warehouse:
         removed, files = Removed(), warehouse.catalogs.files()
-        kept_since = files[-keep:][0].stat().st_mtime
-        for path in files[:-keep]:  # first, so that no catalog ever names a version that is gone
+        tables = [_versions(catalog) for catalog in warehouse.catalogs.all()]
+        changes = [i for i in range(len(tables)) if i == 0 or tables[i] != tables[i - 1]]
+        oldest = changes[-keep:][0]
+        kept_since = files[oldest].stat().st_mtime
+        for path in files[:oldest]:  # first, so that no catalog ever names a version that is gone
             path.unlink()
             removed.catalogs += 1
         sync(warehouse.catalogs.folder)

@@ -39,12 +39,13 @@ def densities(inputs: Inputs, seed: int, resamples: int, count: int = PAIRS) -> 
     products = np.flatnonzero(inputs.comparable)
     first = integers(seed, "cosine_density", 0, np.arange(count), len(products))
     second = (first + 1 + integers(seed, "cosine_density", 1, np.arange(count), len(products) - 1)) % len(products)
-    pairs = products[np.column_stack([first, second])]
+    ends = products[first], products[second]
+    pairs = np.column_stack(ends)
     cosines, rows = {}, []
     for name, vectors in (("vectors", inputs.products), ("image features", inputs.features)):
         cosines[name] = cosine(vectors, pairs).astype(np.float64)
         value, influence = kurtosis(cosines[name])
-        low, high = mean_intervals(influence[:, None], pairs[:, 0], pairs[:, 1], True, resamples, seed)[:, 0]
+        low, high = mean_intervals(influence[:, None], *ends, True, resamples, seed, one_kind=True)[:, 0]
         measured = {"mean": cosines[name].mean(), "deviation": cosines[name].std(), "kurtosis": value}
         measured |= {"kurtosis_low": value + low, "kurtosis_high": value + high, "paper_kurtosis": _PAPER[name]}
         rows.append({"of": name, **{key: float(number) for key, number in measured.items()}, "pairs": count})

@@ -28,8 +28,13 @@ Floats = NDArray[np.float32]
 
 
 def looks(features: NDArray[Any], usable: NDArray[np.bool_], warm: int, seed: int) -> Floats:
-    """[P, k] principal components of features of length 1, fitted on warm products, mean squared length 1."""
+    """[P, k] principal components of features of length 1, fitted on warm products, mean squared length 1.
+
+    One of zeros where pictures are all alike.
+    """
     found = principal_components(features, usable, warm, _COMPONENTS, seed)
+    if not found.shape[1]:
+        return np.zeros((len(found), 1), np.float32)
     variance = found[fitted_products(usable, warm)].var(0, ddof=1, dtype=np.float64).sum()
     return found * np.float32(variance**-0.5)
 

@@ -38,7 +38,7 @@ def report(root: str, out: str | None = None) -> Path:
 
 def page(run: Run) -> str:
     """The page; the same for the same tables."""
-    analyses = sections(run.warehouse, run.config)
+    analyses = [] if "train" in outdated(run) else sections(run.warehouse, run.config)  # vectors may be of other nodes
     metrics, reach = quality.read_metrics(run.warehouse.read_arrow("metrics")), coverage.reach(run)
     with rc_context(STYLE):  # type: ignore[arg-type]
         chapters = [
@@ -54,7 +54,8 @@ def _headline(run: Run, sentences: list[str], reach: coverage.Reach) -> Headline
     category = f", category {reviews.category}" if reviews.category else ""
     subtitle = f"{Path(reviews.path).name}{category} · run {run.run_id} · seed {run.config.seed}"
     warnings = [
-        f"The tables of {stage} are older than a table they are made from: this page may mix two runs. Run vasg run again."
+        f"The tables of {stage} were made from other tables than those published now: this page may mix two runs"
+        f"{' and says nothing of what the vectors know' if stage == 'train' else ''}. Run vasg run again."
         for stage in outdated(run)
     ]
     cards = [

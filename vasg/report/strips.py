@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vasg.config import Config
 from vasg.randomness import hash64
 from vasg.report.page import Chapter, Strip, Strips, Tile, thumbnail_uri
-from vasg.report.run import Run
+from vasg.report.run import Run, outdated
 
 Thumbnails = Callable[[Config, list[str], int], dict[str, NDArray[np.uint8]]]
 
@@ -73,15 +73,7 @@ def _draw(run: Run, users: pa.Table) -> pa.Table:
 
 def _read_purchases(run: Run, nodes: pa.Table, users: pa.Table, lists: dict[str, _Lists]) -> None:
     """Fill ``bought`` and ``held_out`` from the tables interactions and pair_ranks."""
-    outranked: dict[tuple[int, int], str] = {}
-    for batch in run.warehouse.batches(
-        "pair_ranks", ["user", "product", "model", "candidates", "above", "candidate_count"]
-    ):
-        mine = pc.and_(pc.equal(batch.column("model"), "vasg"), pc.equal(batch.column("candidates"), "setting"))
-        mine = pc.and_(mine, pc.is_in(batch.column("user"), value_set=users["node"]))
-        for row in batch.filter(mine).to_pylist():
-            if row["candidate_count"]:
-                outranked[row["user"], row["product"]] = f"test: above {1 - row['above'] / row['candidate_count']:.0%}"
+    outranked = {} if "score" in outdated(run) else _outranked(run, users)  # pair_ranks may number other nodes
     owner = dict(zip(users["node"].to_pylist(), users["id"].to_pylist(), strict=True))
     pairs = []
     for batch in run.warehouse.batches("interactions", ["user", "product", "split"]):
@@ -95,6 +87,20 @@ def _read_purchases(run: Run, nodes: pa.Table, users: pa.Table, lists: dict[str,
             found.bought.append(Tile(node["id"]))
         else:
             found.held_out.append(Tile(node["id"], note=note, is_cold=node["is_cold"]))
+
+
+def _outranked(run: Run, users: pa.Table) -> dict[tuple[int, int], str]:
+    """What is said of the test pairs (nodes of user and product) of these users."""
+    found: dict[tuple[int, int], str] = {}
+    for batch in run.warehouse.batches(
+        "pair_ranks", ["user", "product", "model", "candidates", "above", "candidate_count"]
+    ):
+        mine = pc.and_(pc.equal(batch.column("model"), "vasg"), pc.equal(batch.column("candidates"), "setting"))
+        mine = pc.and_(mine, pc.is_in(batch.column("user"), value_set=users["node"]))
+        for row in batch.filter(mine).to_pylist():
+            if row["candidate_count"]:
+                found[row["user"], row["product"]] = f"test: above {1 - row['above'] / row['candidate_count']:.0%}"
+    return found
 
 
 def _read_recommendations(run: Run, users: pa.Table, lists: dict[str, _Lists]) -> None:

@@ -47,11 +47,16 @@ def intervals(
 
 
 def mean_intervals(
-    values: NDArray[Any], user: NDArray[np.int64], product: NDArray[np.int64], two_way: bool, resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """The same for means over pairs alone, [2, A], in any order; NaN without pairs."""
+    values: NDArray[Any], user: NDArray[np.int64], product: NDArray[np.int64], two_way: bool, resamples: int, seed: int,
+    one_kind: bool = False,
+) -> NDArray[np.float64]:  # fmt: skip
+    """The same for means over pairs alone, [2, A], in any order; NaN without pairs.
+
+    Users and products may both be numbered from 0: their weights are independent, unless both are of ``one_kind``.
+    """
     if not len(values):
         return np.full((2, values.shape[1]), np.nan)
+    product = product if one_kind else product + user.max() + 1
     order = np.argsort(user, kind="stable")
     nothing = np.zeros((len(np.unique(user)), 0))
     return intervals(values[order], nothing, user[order], product[order], two_way, resamples, seed)

@@ -1,9 +1,13 @@
 """All models on the base configuration, over its seeds: mean AUC, and how far vasg leads, pair by pair."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.metrics import auc
@@ -21,7 +25,7 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
     ``lead`` is the mean over the test pairs of all seeds of vasg's AUC less the model's; its 95 % interval resamples users,
     and for cold pairs products too, so that somebody who is in the test set of each seed counts as one.
     """
-    pairs = pd.concat([_pairs(run) for run in runs], ignore_index=True)
+    pairs = pd.concat([_pairs(run.root).assign(seed=run.config.seed) for run in runs], ignore_index=True)
     found = []
     for setting, candidates in CASES:
         case = pairs[(pairs["setting"] == setting) & (pairs["candidates"] == candidates)]
@@ -31,8 +35,7 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
         if _PUBLISHED not in wide.columns:
             continue
         leads = wide[[_PUBLISHED]].to_numpy() - wide.to_numpy()
-        user, product = (pd.factorize(wide.index.get_level_values(level))[0] for level in ("user", "product"))
-        low, high = mean_intervals(leads, user, product, setting == "cold", _RESAMPLES, seed=0)
+        low, high = _interval(leads, wide.index, setting)
         means = wide.groupby("seed").mean().mean()
         rows = zip(wide.columns, means, leads.mean(0), low, high, strict=True)
         names = (setting, candidates, len(wide.index.unique("seed")), len(wide))
@@ -41,16 +44,31 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
-def _pairs(run: Run) -> pd.DataFrame:
+def difference(one: Path, other: Path, setting: str, candidates: str) -> tuple[float, float]:
+    """95 % interval of vasg's AUC in warehouse ``one`` less that in ``other``, on the test pairs that both have."""
+    pairs = pd.concat({0: _pairs(one), 1: _pairs(other)}, names=["root"])
+    chosen = (pairs["setting"] == setting) & (pairs["candidates"] == candidates) & (pairs["model"] == _PUBLISHED)
+    wide = pairs[chosen].pivot_table(index=["user", "product"], columns="root", values="auc").dropna()
+    low, high = _interval((wide[0] - wide[1]).to_numpy()[:, None], wide.index, setting)
+    return float(low[0]), float(high[0])
+
+
+def _interval(values: NDArray[Any], pairs: "pd.Index[Any]", setting: str) -> NDArray[np.float64]:
+    """[2, A] ends for the means of values [n, A] of test pairs."""
+    user, product = (pd.factorize(pairs.get_level_values(level))[0] for level in ("user", "product"))
+    return mean_intervals(values, user, product, setting == "cold", _RESAMPLES, seed=0)
+
+
+def _pairs(root: Path) -> pd.DataFrame:
     """The AUC of each model on each test pair of a run, by the ids of user and product, which all seeds share."""
-    warehouse = Warehouse(run.root)
+    warehouse = Warehouse(root)
     nodes = warehouse.read_arrow("nodes", ["node", "id"]).sort_by("node")["id"].to_numpy()
     ranks = warehouse.read_arrow("pair_ranks")
     ranks = ranks.filter(pc.field("candidate_count") > 0).to_pandas()
     ranks["auc"], _ = auc(ranks["above"].to_numpy(), ranks["tied"].to_numpy(), ranks["candidate_count"].to_numpy())
     ranks["user"], ranks["product"] = nodes[ranks["user"]], nodes[ranks["product"]]
     found: pd.DataFrame = ranks[["model", "setting", "candidates", "user", "product", "auc"]]
-    return found.assign(seed=run.config.seed)
+    return found
 
 
 def table(comparison: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """What the runs of a sweep measured: one table of all of it, and the mean and band of each point of each curve."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from vasg.sweep.models import difference
 from vasg.sweep.plan import Plan, Run
 from vasg.tables import Warehouse
 
@@ -53,20 +55,24 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns: key, point, is_base, measure, seeds, kind, mean, low, high, and difference, difference_low, difference_high
     (NaN where no base run of these seeds has finished). Seeds differ in their splits more than most points do in
-    quality: the difference leaves that out.
+    quality: the difference leaves that out. With one seed its ends are a 95 % interval over the test pairs.
     """
     auc = rows[(rows["model"] == "vasg") & (rows["metric"] == "auc")]
     measure = pd.Series(
         list(zip(auc["pairs"], auc["setting"], auc["candidates"], strict=True)), auc.index, dtype=object
     )
     auc = auc.assign(measure=measure.map(MEASURES)).dropna(subset="measure")
-    base = auc[auc["is_base"]].set_index(["key", "measure", "seed"])["value"].to_dict()
-    found = []
+    bases = auc[auc["is_base"]].set_index(["key", "measure", "seed"])
+    base, root, found = bases["value"].to_dict(), bases.get("root", pd.Series(dtype=object)).to_dict(), []
     for names, here in auc.groupby(["key", "measure", "point", "is_base"], sort=False):
         key, name = names[0], names[1]
         seeds, values = here["seed"].to_list(), here["value"].to_numpy()
         differences = [v - base[key, name, s] for s, v in zip(seeds, values, strict=True) if (key, name, s) in base]
-        found.append((*names, len(seeds), kind_of_band(len(seeds)), *band(values), *band(np.array(differences))))
+        changed = band(np.array(differences))
+        if len(differences) == len(seeds) == 1 and not names[3] and here["pairs"].item() == "test":
+            roots = Path(here["root"].item()), Path(root[key, name, seeds[0]])
+            changed = (changed[0], *difference(*roots, here["setting"].item(), here["candidates"].item()))
+        found.append((*names, len(seeds), kind_of_band(len(seeds)), *band(values), *changed))
     return pd.DataFrame(found, columns=list(SUMMARY))
 
 
@@ -102,14 +108,16 @@ def table(summary: pd.DataFrame, key: str, labels: list[str]) -> str:
     for measure in MEASURES.values():
         points = rows[rows["measure"] == measure].set_index("point")
         lines += [_line(measure, label, points.loc[label]) for label in labels if label in points.index]
-    return "\n".join([*lines, f"Bands: {legend(rows)}."])
+    pairs = " Differences of one seed: 95 % interval over its test pairs." if (rows["seeds"] == 1).any() else ""
+    return "\n".join([*lines, f"Bands: {legend(rows)}.{pairs}"])
 
 
 def _line(measure: str, label: str, row: Any) -> str:
     name = label + (" (base)" if row["is_base"] else "")
     several = row["seeds"] > 1
     band = f"{row['low']:.3f}-{row['high']:.3f}" if several else ""
-    interval = f" ({row['difference_low']:+.4f} to {row['difference_high']:+.4f})" if several else ""
+    certain = row["difference_low"] == row["difference_high"]  # nothing to resample
+    interval = "" if certain else f" ({row['difference_low']:+.4f} to {row['difference_high']:+.4f})"
     known = not (row["is_base"] or np.isnan(row["difference"]))
     difference = f"{row['difference']:+.4f}{interval}" if known else ""
     return f"{measure:<24}{name:<16}{row['mean']:>6.3f}  {band:<15}{difference}".rstrip()
