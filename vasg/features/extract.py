@@ -70,26 +70,30 @@ def extract_features(spark: SparkSession, settings: Features, features: Path, re
         REJECTS: Target(rejects, schemas.TABLES[REJECTS].arrow()),
     }
     parts: dict[str, list[Part]] = {FEATURES: [], REJECTS: []}
-    tried, without = set(paths) - skipped, set[str]()
+    tried, failed = set(paths) - skipped, set[str]()
     while tried:
         found = write_tables(frame, task, targets)
         parts = {table: parts[table] + found[table] for table in parts}
         good = set(_column("product_id", features, found[FEATURES]))
-        without |= (failed := {path for path in tried if pattern.product_id(path) not in good})
-        tried = {others.pop(0) for path in failed if (others := later.get(pattern.product_id(path) or ""))}
-        if tried:  # the next picture of every product that has had no good one
-            skipped -= tried
-            frame, task = _pictures_at(spark, tried), replace(task, skipped=frozenset())
+        bad_now = {path for path in tried if pattern.product_id(path) not in good}
+        failed, tried = failed | bad_now, _next_pictures(pattern, bad_now, later)
+        if tried:
+            frame, task, skipped = _pictures_at(spark, tried), replace(task, skipped=frozenset()), skipped - tried
     reasons = dict(zip(*(_column(name, rejects, parts[REJECTS]) for name in ("source", "reason")), strict=True))
     # Spark passes over files without content: no task has seen them.
-    told = dict.fromkeys(sorted(without - reasons.keys()), EMPTY) | dict.fromkeys(sorted(skipped), SURPLUS)
-    if told:
-        pq.write_table(
-            _reject_table([(path, reason, "") for path, reason in told.items()]), rejects / "part-unseen.parquet"
-        )
+    unseen = dict.fromkeys(sorted(failed - reasons.keys()), EMPTY) | dict.fromkeys(sorted(skipped), SURPLUS)
+    if unseen:
+        rows = [(path, reason, "") for path, reason in unseen.items()]
+        pq.write_table(_reject_table(rows), rejects / "part-unseen.parquet")
         parts[REJECTS].append(describe(rejects / "part-unseen.parquet", rejects))
-    bad = _check(reasons | told, len(paths), settings)
+    bad = _check(reasons | unseen, len(paths), settings)
     return Extracted(parts[FEATURES], parts[REJECTS], known, len(paths), bad)
+
+
+def _next_pictures(pattern: PathPattern, failed: set[str], later: dict[str, list[str]]) -> set[str]:
+    """One more picture, taken out of ``later``, of each product that has another one than those that ``failed``."""
+    waiting = (later.get(pattern.product_id(path) or "") for path in failed)
+    return {others.pop(0) for others in waiting if others}
 
 
 def _reader(spark: SparkSession) -> DataFrameReader:
