@@ -7,13 +7,15 @@ cd "$(dirname "$0")/.."
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 78; }
 
-# PyPI's own torch for Linux brings gigabytes of CUDA; PyTorch's index has the CPU build. Unreachable, it is passed over.
+# PyPI's own torch for Linux brings gigabytes of CUDA; PyTorch's index has the CPU build. Unreachable, it is
+# passed over: the CPU build has to come from where pip's own configuration finds it.
 # VASG_TORCH replaces this by any other arguments for pip, see "GPU" in CONTRIBUTING.md.
 torch=${VASG_TORCH:---extra-index-url https://download.pytorch.org/whl/cpu $(grep '^torch==' requirements.txt)}
 gpu=${HOROVOD_GPU_OPERATIONS:-}
 stamp=.venv/setup-done
 key=$({ cat requirements.txt requirements.lock setup.py scripts/*.sh scripts/*.py; echo "$PWD $torch $gpu"; } | sha256sum)
 [ "$(cat $stamp 2>/dev/null)" = "$key" ] && exit 0
+rm -f $stamp  # from here on the environment is neither the old nor the new one
 started=$SECONDS
 
 # ---- what only the system can provide ----
@@ -28,7 +30,10 @@ done
 
 java_major() { "${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p'; }
 java_works() { case "$(java_major)" in 17 | 21) ;; *) false ;; esac; }
-first_available() { for name in "$@"; do apt-cache show "$name" >/dev/null 2>&1 && echo "$name" && return; done; echo "$1"; }
+first_available() { for name in "$@"; do apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]' && echo "$name" && return; done; echo "$1"; }
+as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+if ! java_works && as_root; then apt-get update >/dev/null </dev/null || true; fi  # fresh containers know of no package
 
 packages=()
 java_works || packages+=("$(first_available openjdk-17-jre-headless openjdk-21-jre-headless)")
@@ -37,7 +42,7 @@ command -v c++ >/dev/null || packages+=(g++)
 "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3.11-venv)
 if [ ${#packages[@]} -gt 0 ]; then
   install="apt-get install -y --no-install-recommends ${packages[*]}"
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  if as_root; then
     say "installing ${packages[*]} with apt-get"
     log=$(mktemp)
     { apt-get update && DEBIAN_FRONTEND=noninteractive $install; } </dev/null >"$log" 2>&1 ||
@@ -51,15 +56,20 @@ java_works || fail "Spark needs Java 17 or 21, but ${JAVA_HOME:-the java on PATH
 
 # ---- Python packages ----
 
-[ -x .venv/bin/python ] || { say "creating .venv with $($python --version)"; "$python" -m venv .venv; }
+.venv/bin/python -m pip --version >/dev/null 2>&1 ||  # none, or one that was interrupted
+  { say "creating .venv with $($python --version)"; "$python" -m venv --clear .venv; }
 log=$PWD/.venv/pip.log
+: >"$log"
 pip_install() {
   .venv/bin/python -m pip --disable-pip-version-check install "$@" </dev/null >>"$log" 2>&1 ||
-    { grep '^ERROR' "$log" | tail -n 5 >&2; fail "pip install $* failed; the full log is $log"; }
+    { grep '^ERROR' "$log" | tail -n 5 >&2 || true; fail "pip install $* failed; the full log is $log"; }
 }
 say "installing PyTorch"
+# A build for another device counts as the same version, so pip would leave it.
+[ "$(cat .venv/torch 2>/dev/null)" = "$torch" ] || .venv/bin/python -m pip uninstall -y torch >>"$log" 2>&1
 # shellcheck disable=SC2086  # $torch is several arguments
-pip_install --no-deps --retries 1 $torch
+if [ -n "${VASG_TORCH:-}" ]; then pip_install $torch; else pip_install --no-deps --retries 1 $torch; fi  # CUDA's libraries
+echo "$torch" >.venv/torch
 say "installing $(grep -c == requirements.lock) packages into .venv (about 1 GB the first time)"
 # Every file is compared with its hash before anything in it runs. pyspark comes as source: pip must build it with the
 # setuptools of the lock, not with whichever it would fetch for that, unchecked.

@@ -110,6 +110,7 @@ def environment() -> dict[str, str]:
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # no module from the folder that somebody happens to be in
     }
     if CLASSES.exists():  # two seconds less at every start; of another Java or Spark, Java passes it over
         options = f"-XX:SharedArchiveFile={CLASSES} -Xlog:cds=off -Xlog:cds+dynamic=off"

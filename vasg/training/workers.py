@@ -146,7 +146,7 @@ def _horovodrun(task: tuple[Any, ...], size: int, _: Callable[[], Any]) -> Any:
         given, result = Path(directory, "task.pickle"), Path(directory, "result.pickle")
         given.write_bytes(pickle.dumps(task))
         program = f"from vasg.training.workers import main; main({str(given)!r}, {str(result)!r})"
-        command = [str(Path(sys.executable).with_name("horovodrun")), "-np", str(size), sys.executable, "-c", program]
+        command = [str(Path(sys.executable).with_name("horovodrun")), "-np", str(size), sys.executable, "-P", "-c", program]
         if subprocess.run(command, check=False).returncode or not result.exists():
             raise _lost(size, "horovodrun failed; its output above says why")
         # written by our own workers a moment ago, in a folder that only we can enter
