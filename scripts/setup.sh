@@ -30,7 +30,7 @@ done
 
 java_major() { "${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p'; }
 java_works() { case "$(java_major)" in 17 | 21) ;; *) false ;; esac; }
-first_available() { for name in "$@"; do apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]' && echo "$name" && return; done; echo "$1"; }
+first_available() { for name in "$@"; do LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]' && echo "$name" && return; done; echo "$1"; }
 as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
 if ! java_works && as_root; then apt-get update >/dev/null </dev/null || true; fi  # fresh containers know of no package
@@ -66,7 +66,8 @@ pip_install() {
 }
 say "installing PyTorch"
 # A build for another device counts as the same version, so pip would leave it.
-[ "$(cat .venv/torch 2>/dev/null)" = "$torch" ] || .venv/bin/python -m pip uninstall -y torch >>"$log" 2>&1
+last=$(cat .venv/torch 2>/dev/null || echo "${VASG_TORCH:+unknown}")
+[ "${last:-$torch}" = "$torch" ] || .venv/bin/python -m pip uninstall -y torch >>"$log" 2>&1
 # shellcheck disable=SC2086  # $torch is several arguments
 if [ -n "${VASG_TORCH:-}" ]; then pip_install $torch; else pip_install --no-deps --retries 1 $torch; fi  # CUDA's libraries
 echo "$torch" >.venv/torch

@@ -1,6 +1,8 @@
 """Real trainings: one worker and two Horovod workers, unbroken and resumed, must end with the same model."""
 
 import errno
+import os
+import signal
 import threading
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -14,6 +16,7 @@ from pyspark.sql import SparkSession
 from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
 from vasg.errors import ConfigurationError, OutputError, TryLater
+from vasg.signals import ends_in_order
 from vasg.training import model, worker
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
@@ -175,6 +178,27 @@ def test_nobody_waits_for_vbpr_when_training_beside_it_fails(tmp_path: Path, mon
         worker._pairwise_trained(plan(tmp_path, config()), Workers(1), torch.device("cuda")),
     ):
         raise SystemExit(143)
+    assert ended == [True]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_nobody_waits_for_vbpr_when_told_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    ended = []
+
+    def slow(_: Plan, __: Workers, stop: threading.Event) -> None:
+        stop.wait(0.5)  # until it is waited for
+        os.kill(os.getpid(), signal.SIGTERM)
+        ended.append(stop.wait(60))
+        raise CancelledError
+
+    monkeypatch.setattr(worker, "train_pairwise", slow)
+    with (
+        ends_in_order(),
+        pytest.raises(SystemExit),
+        worker._pairwise_trained(plan(tmp_path, config()), Workers(1), torch.device(device)),
+    ):
+        pass
     assert ended == [True]
 
 

@@ -4,10 +4,9 @@ It compares a kernel with its own file alone, so that one would outlive a change
 neither the package nor a home can be written, as for the user of a container.
 """
 
-import atexit
 import hashlib
 import os
-import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -26,28 +25,31 @@ def use() -> None:
 def _version() -> str:
     """Hash of all modules with kernels."""
     digest = hashlib.sha256()
-    for source in sorted(_PACKAGE.rglob("*.py")):
-        text = source.read_bytes()
-        if b"numba" in text:
-            digest.update(text)
+    for folder, _, names in sorted(os.walk(_PACKAGE)):
+        for name in sorted(names):
+            source = Path(folder, name).read_bytes() if name.endswith(".py") else b""
+            if b"numba" in source:
+                digest.update(source)
     return digest.hexdigest()[:12]
 
 
 def _folder(name: str) -> Path:
-    """One that is kept beside the package or in the user's cache, otherwise one for this process alone."""
-    for parent in (_PACKAGE / "__pycache__", Path("~/.cache/vasg").expanduser()):
+    """Beside the package, in the user's cache, or among temporary files; shared by all processes of the user."""
+    home = Path(os.path.expanduser("~/.cache/vasg"))  # pathlib raises where nobody knows of a home
+    for parent in (_PACKAGE / "__pycache__", home):
         folder = parent / name
-        try:
-            new = not folder.exists()
-            folder.mkdir(0o700, parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            others = parent.glob(f"{_PREFIX}*") if new and parent.parent == _PACKAGE else ()
-            for other in set(others) - {folder}:  # of earlier versions; the user's cache may serve several
-                shutil.rmtree(other, ignore_errors=True)
+        if parent.is_absolute() and _made(folder) and os.access(folder, os.W_OK):
             return folder
-    # not a fixed name that others could take: Numba runs what it finds there
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    folder = Path(tempfile.gettempdir(), f"{name}-{os.getuid()}")
+    facts = os.lstat(folder) if _made(folder) else None
+    if facts and stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o077:
+        return folder
+    return Path(tempfile.mkdtemp(prefix=_PREFIX))  # Numba runs what it finds: not in a folder that others have made
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True

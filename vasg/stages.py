@@ -124,5 +124,5 @@ def _outside(pattern: str) -> Any:
 
 def _files(path: Path) -> list[Path]:
     """The file, or those in the folder and below it, also behind symbolic links, as Spark reads them."""
-    below = os.walk(path, followlinks=True)
+    below = os.walk(path, followlinks=True) if path.is_dir() else ()
     return [path, *(Path(folder, name) for folder, _, names in below for name in names)]

@@ -58,13 +58,11 @@ def _pairwise_trained(plan: Plan, workers: Workers, device: torch.device) -> Ite
         running = beside.submit(train_pairwise, plan, workers, stop) if device.type == "cuda" else None
         try:
             yield
-        except BaseException:  # nobody waits for them any more
-            stop.set()
-            raise
-        if running is None:
-            train_pairwise(plan, workers, stop)
-        else:
+            if running is None:
+                running = beside.submit(train_pairwise, plan, workers, stop)
             running.result()
+        finally:  # told to end, nobody waits for them any more
+            stop.set()
     workers.wait()
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vasg.errors import TryLater, VasgError, error_named, expected, first_line
+from vasg.files import write_atomically
 from vasg.training.host import Host
 
 # Spark starts the workers as tasks. One that it tried again would wait, ten minutes, for the others to start with it.
@@ -111,6 +112,8 @@ def launch(
             raise error_named(*json.loads(file.read_text()))
     if lost:
         raise lost
+    if isinstance(result, VasgError):
+        raise result
     return result
 
 
@@ -146,7 +149,15 @@ def _horovodrun(task: tuple[Any, ...], size: int, _: Callable[[], Any]) -> Any:
         given, result = Path(directory, "task.pickle"), Path(directory, "result.pickle")
         given.write_bytes(pickle.dumps(task))
         program = f"from vasg.training.workers import main; main({str(given)!r}, {str(result)!r})"
-        command = [str(Path(sys.executable).with_name("horovodrun")), "-np", str(size), sys.executable, "-P", "-c", program]
+        command = [
+            str(Path(sys.executable).with_name("horovodrun")),
+            "-np",
+            str(size),
+            sys.executable,
+            "-P",
+            "-c",
+            program,
+        ]
         if subprocess.run(command, check=False).returncode or not result.exists():
             raise _lost(size, "horovodrun failed; its output above says why")
         # written by our own workers a moment ago, in a folder that only we can enter
@@ -161,7 +172,10 @@ def main(given: str, result: str) -> None:
 
 
 def _run(work: Callable[..., Any], argument: Any, size: int, progress: str) -> Any:
-    """On a worker: expected errors go by a file, since Horovod keeps nothing of an exception but its exit code."""
+    """On a worker: expected errors are values, since Horovod keeps nothing of an exception but its exit code.
+
+    They go by a file, too: it returns no values when a worker has left. A disk that is full may not take it.
+    """
     try:
         return work(Workers(size, progress), argument)
     except Exception as error:
@@ -169,8 +183,10 @@ def _run(work: Callable[..., Any], argument: Any, size: int, progress: str) -> A
         if refusal is None:
             raise
         text = json.dumps([type(refusal).__name__, str(refusal)])
-        _refusal(progress, int(os.environ["HOROVOD_RANK"])).write_text(text)
-        return None
+        file = _refusal(progress, int(os.environ["HOROVOD_RANK"]))
+        with contextlib.suppress(OSError):
+            write_atomically(file, lambda path: path.write_text(text))
+        return refusal
 
 
 def _refusal(progress: str, worker: int) -> Path:
