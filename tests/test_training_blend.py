@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def trained(directory: Path, **settings: Any) -> tuple[Plan, Vasg, Vasg, Mapping
     workers, device = Workers(1), torch.device("cpu")
     features = Features(this.features, this.has_feature, WARM, device)
     model = Vasg(this, workers, features, device)
-    train_pairwise(this, workers)
+    train_pairwise(this, workers, Event())
     plain = Vasg(this, workers, features, device, visual=False)
     return this, model, plain, Mapping(this, workers, model.rows, model.decoder, features)
 

@@ -106,6 +106,7 @@ def check_petastorm() -> str:
 
 def check_numba() -> str:
     """Numba, which compiles the inner loops, and can keep them."""
+    _version_of("numba")
     return _version_of("numba", "vasg.randomness")
 
 
