@@ -146,17 +146,24 @@ def newton(
     """Modes [n, k] of z . total - count log Z(z) - z . z / 2, and the negative second derivatives [n, k, k]
     from where the last step led there.
 
-    The function is concave; the search starts from ``tastes`` [n, k] and ends after a step no longer than ``close``.
+    The function is concave; the search starts from ``tastes`` [n, k] and ends after a step no longer than ``close``. A step
+    that makes it worse is halved.
     """
     diagonal = np.arange(tastes.shape[1])
+    origin, highest = tastes, np.full(len(tastes), -np.inf)
     for _ in range(_STEPS):
-        _, mean, curvature = found.log_sum(tastes)
+        log_sum, mean, curvature = found.log_sum(tastes)
+        value = np.einsum("nk,nk->n", tastes, total - tastes / 2) - count * log_sum
+        worse = value < highest - 1e-9 * np.abs(value)
+        origin, highest = np.where(worse[:, None], origin, tastes), np.where(worse, highest, value)
         curvature *= count[:, None, None].astype(np.float32)
         curvature[:, diagonal, diagonal] += 1
         slope = total - count[:, None] * mean - tastes
         step = np.linalg.solve(curvature, slope[:, :, None].astype(np.float32))[:, :, 0]
         length = np.linalg.norm(step, axis=1)
-        tastes = tastes + step * np.minimum(1.0, _LONGEST / np.maximum(length, 1e-12))[:, None]
+        step *= np.minimum(1.0, _LONGEST / np.maximum(length, 1e-12))[:, None]
+        length[worse] = np.inf
+        tastes = tastes + np.where(worse[:, None], (origin - tastes) / 2, step)
         if length.max(initial=0.0) <= close:
             break
     return tastes, curvature
