@@ -1,5 +1,6 @@
 """What every worker does: stage 1 over the walks, stage 2 over the pictures, then its part of the table embeddings."""
 
+import ctypes
 import os
 import threading
 import time
@@ -25,6 +26,8 @@ from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
 
 _REPORT_SECONDS = 10.0
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEPT = 1 << 28  # bytes of a tensor whose memory is used again
 
 
 def train(workers: Workers, plan: Plan) -> Log:
@@ -33,6 +36,7 @@ def train(workers: Workers, plan: Plan) -> Log:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers.local_size))
     # products of matrices in bfloat16 (CPU) or TF32, summed in float32: decoder and encoder take half the time
     torch.set_float32_matmul_precision("medium")
+    _keep_memory()
     with _pairwise_trained(plan, workers, device):
         features = Features(plan.features, plan.has_feature, plan.warm, device)
         if device.type == "cuda" and not features.resident:
@@ -48,6 +52,14 @@ def train(workers: Workers, plan: Plan) -> Log:
     else:
         write_paper(plan, workers, model, mapping)
     return log + _baselines(plan, workers, plain)
+
+
+def _keep_memory() -> None:
+    """Have glibc keep what tensors leave behind: gradients of 32 MB would come as new pages, to be zeroed, at each step."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none, and need none
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT)
 
 
 @contextmanager
