@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vasg.scoring.product import STEP, packed, padded, product
+from vasg.scoring.product import STEP, packed, padded, product, raise_to, singles
 
 numbers = st.integers(0, 2**20)
 
@@ -34,3 +34,22 @@ def test_a_score_is_the_same_number_wherever_it_stands(seed: int, dim: int) -> N
     mixed, place = rng.standard_normal((700, dim)).astype(np.float32), int(rng.integers(0, 700))
     mixed[place] = other
     assert (scores(np.repeat(one, 4, 0), mixed)[:, place] == found[0, 0]).all()
+
+
+def test_every_finite_number_of_half_precision_stays_what_it_is() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)].reshape(-1, 64)
+    np.testing.assert_array_equal(singles(finite).view(np.uint32), finite.astype(np.float32).view(np.uint32))
+    np.testing.assert_array_equal(singles(finite[:, ::3]), finite[:, ::3].astype(np.float32))
+
+
+@settings(max_examples=30, deadline=None)
+@given(numbers, st.integers(1, 40), st.integers(1, 9))
+def test_rows_are_raised_to_the_highest_of_their_scores(seed: int, count: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    row, scores = rng.integers(0, rows, count), rng.standard_normal((count, 5)).astype(np.float32)
+    found = rng.standard_normal((rows, 5)).astype(np.float32)
+    expected = found.copy()
+    np.maximum.at(expected, row, scores)
+    raise_to(row, scores, found)
+    np.testing.assert_array_equal(found, expected)

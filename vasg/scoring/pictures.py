@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 
 from vasg.feature_matrix import spread, unit
 from vasg.randomness import hash64
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Catalogue, Model, catalogue, train_purchases
+from vasg.scoring.product import singles
 
 POPULARITY_WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 DEFAULT_POPULARITY_WEIGHT = 0.03  # where there are no validation pairs to choose by
@@ -35,7 +37,7 @@ class Pictures:
 
     def rows(self, products: NDArray[np.int64]) -> NDArray[Any]:
         """[n, I + 1] in the precision of the features."""
-        unit = self.features[products].astype(np.float32) / self.norm[products, None]
+        unit = singles(self.features[products]) / self.norm[products, None]
         return np.hstack((unit, self.popularity[products, None])).astype(self.features.dtype)
 
 
@@ -159,9 +161,9 @@ def _weighted_sums(
     step = max(1, _CHUNK_BYTES // (4 * max(1, pictures.features.shape[1])))
     for begin in range(0, len(pairs), step):
         part = pairs[begin : begin + step]
-        values = pictures.features[purchases.product[part]].astype(np.float32) * weight[part, None]
-        distinct, starts = np.unique(row[purchases.user[part]], return_index=True)
-        sums[distinct] += np.add.reduceat(values, starts, axis=0)
+        distinct, place = np.unique(row[purchases.user[part]], return_inverse=True)
+        weights = csr_array((weight[part], (place, np.arange(len(part)))), (len(distinct), len(part)))
+        sums[distinct] += weights @ singles(pictures.features[purchases.product[part]])
     return sums
 
 

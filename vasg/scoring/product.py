@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 STEP = 4  # rows, and dimensions, at a time: both come in multiples of it
 _COLUMNS, _DEPTH = 512, 128  # of a block, which stays in the L2 cache; four rows of it in L1
 _STRIDE = _COLUMNS + 16  # numbers from row to row: rows a power of two apart would share places of the L1 cache
-_SMALL = 64  # products that are turned at a time, so that they stay in the cache
+_SMALL, _WIDE = (
+    64,
+    128,
+)  # products, and dimensions, that are turned at a time: read line after line, written within the cache
 
 Floats = NDArray[np.float32]
 
@@ -24,12 +27,29 @@ def padded(vectors: Floats) -> Floats:
     return np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % STEP)))
 
 
-def packed(vectors: Floats) -> Floats:
+def packed(vectors: NDArray[Any]) -> Floats:
     """[blocks, d', _STRIDE] of vectors [n, d]: blocks of products side by side, dimensions below each other, zeros around."""
     count, dim = vectors.shape
     found = np.zeros((-(-count // _COLUMNS), dim + -dim % STEP, _STRIDE), np.float32)
-    _turn(vectors, found)
+    _turn(singles(vectors), found)
     return found
+
+
+def singles(values: NDArray[Any]) -> Floats:
+    """``values``, finite, in single precision: of half precision the same numbers as numpy's, at a tenth of its time."""
+    if values.dtype != np.float16:
+        return np.asarray(values, np.float32)
+    found = np.empty(values.shape, np.float32)
+    _widen(np.ascontiguousarray(values).reshape(-1).view(np.uint16), found.reshape(-1).view(np.uint32))
+    found *= np.float32(2.0**112)  # the exponents of the two precisions count from 15 and from 127
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def _widen(halves: Any, found: Any) -> None:
+    for i in range(len(halves)):
+        half = np.uint32(halves[i])
+        found[i] = (half & np.uint32(0x8000)) << np.uint32(16) | (half & np.uint32(0x7FFF)) << np.uint32(13)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -37,11 +57,11 @@ def _turn(vectors: Any, found: Any) -> None:
     count, dim = vectors.shape
     for first in range(0, count, _SMALL):
         block, left = first // _COLUMNS, first % _COLUMNS
-        size = min(_SMALL, count - first)
-        for k in range(dim):
-            row = found[block, k, left : left + size]
-            for j in range(size):
-                row[j] = vectors[first + j, k]
+        for top in range(0, dim, _WIDE):
+            for j in range(min(_SMALL, count - first)):
+                vector = vectors[first + j]
+                for k in range(top, min(dim, top + _WIDE)):
+                    found[block, k, left + j] = vector[k]
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"})
@@ -89,3 +109,12 @@ def product(users: Any, blocks: Any, out: Any) -> None:
                 for i in range(STEP):
                     for j in range(size):
                         out[row + i, left + j] = sums[i, j]
+
+
+@numba.njit(nogil=True, cache=True)
+def raise_to(rows: Any, scores: Any, out: Any) -> None:
+    """Raise row ``rows[i]`` of ``out`` [any, w] to the scores [n, w] in row i that are higher."""
+    for i in range(len(rows)):
+        row = out[rows[i]]
+        for j in range(len(row)):
+            row[j] = max(row[j], scores[i, j])

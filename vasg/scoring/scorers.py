@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
-from vasg.scoring.product import packed, padded, product
+from vasg.scoring.product import packed, padded, product, raise_to
 
 Floats = NDArray[np.float32]
 
@@ -24,7 +24,7 @@ class InnerProduct:
 
     def prepare(self, columns: Any) -> Floats:
         """The tile's vectors, packed."""
-        return packed(np.asarray(self._vectors[columns], np.float32))
+        return packed(self._vectors[columns])
 
     def fill(self, users: slice, prepared: Floats, out: Floats) -> None:
         """One matrix product."""
@@ -40,7 +40,7 @@ class Nearest:
 
     def prepare(self, columns: Any) -> Floats:
         """The tile's vectors, packed."""
-        return packed(np.asarray(self._vectors[columns], np.float32))
+        return packed(self._vectors[columns])
 
     def fill(self, users: slice, prepared: Floats, out: Floats) -> None:
         """The best of each user's rows; users without one tie all products."""
@@ -53,8 +53,7 @@ class Nearest:
             rows = row_of[begin : begin + self._chunk]
             looks[: len(rows)] = self._looks[starts[0] + begin : starts[0] + begin + len(rows)]
             product(looks, prepared, every)
-            distinct, first = np.unique(rows, return_index=True)
-            out[distinct] = np.maximum(out[distinct], np.maximum.reduceat(every[: len(rows)], first, axis=0))
+            raise_to(rows, every, out)
         out[np.diff(starts) == 0] = 0
 
 
