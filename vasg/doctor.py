@@ -106,7 +106,7 @@ def check_petastorm() -> str:
 
 def check_numba() -> str:
     """Numba, which compiles the inner loops, and can keep them."""
-    _version_of("numba")
+    _version_of("numba")  # by itself: our module may have been imported while numba was there
     return _version_of("numba", "vasg.randomness")
 
 

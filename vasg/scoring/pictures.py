@@ -40,13 +40,17 @@ class Pictures:
         unit = singles(self.features[products]) / self.norm[products, None]
         return np.hstack((unit, self.popularity[products, None])).astype(self.features.dtype)
 
+    def units(self, products: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[n, I] features of length 1, as ``rows`` has them."""
+        return np.ascontiguousarray(singles(self.rows(products)[:, :-1]))
+
 
 def pictures(purchases: Purchases, features: NDArray[Any], has_feature: NDArray[np.bool_]) -> Pictures:
     """Measure the features."""
     norm = np.empty(len(features), np.float32)
     step = max(1, _CHUNK_BYTES // (4 * max(1, features.shape[1])))
     for begin in range(0, len(features), step):
-        norm[begin : begin + step] = np.linalg.norm(features[begin : begin + step].astype(np.float32), axis=1)
+        norm[begin : begin + step] = np.linalg.norm(singles(features[begin : begin + step]), axis=1)
     norm[norm == 0] = 1.0
     return Pictures(features, norm, has_feature, np.log1p(train_purchases(purchases)).astype(np.float32))
 
@@ -81,12 +85,12 @@ def image_knn(pictures: Pictures, purchases: Purchases, users: NDArray[np.int64]
     size = min(_COMPONENTS, pictures.features.shape[1], len(fitted))
     pca = PCA(size, random_state=seed % 2**32)
     if size:
-        pca.fit(pictures.rows(fitted)[:, :-1].astype(np.float32))
+        pca.fit(pictures.units(fitted))
 
     def looks(products: NDArray[np.int64]) -> NDArray[np.float32]:
         if not len(products) or not size:  # nothing bought has a picture: all products tie
             return np.zeros((len(products), max(1, size)), np.float32)
-        return unit(pca.transform(pictures.rows(products)[:, :-1].astype(np.float32)))
+        return unit(pca.transform(pictures.units(products)))
 
     columns = catalogue(looks, pictures.has_feature, purchases.warm, seed)
     seen = purchases.of("train") & pictures.has_feature[purchases.product] & np.isin(purchases.user, users)
@@ -117,7 +121,7 @@ def validation_auc(pictures: Pictures, purchases: Purchases, seed: int) -> NDArr
     column[candidates] = np.arange(len(candidates))
     known = purchases.of("train", "validation_warm", "validation_cold")
     known_starts, known_products = purchases.row_starts(known), purchases.product[known]
-    units, popularity = pictures.rows(candidates)[:, :-1].astype(np.float32), pictures.popularity[candidates]
+    units, popularity = pictures.units(candidates), pictures.popularity[candidates]
     total, asked = np.zeros(len(POPULARITY_WEIGHTS)), 0
     for begin in range(0, len(pairs), 256):
         part = pairs[begin : begin + 256]
@@ -125,7 +129,7 @@ def validation_auc(pictures: Pictures, purchases: Purchases, seed: int) -> NDArr
         distinct, row = np.unique(user, return_inverse=True)
         profiles = _profiles(pictures, purchases, distinct)[row]
         scores = profiles @ units.T  # [256, candidates]
-        own = np.einsum("pi,pi->p", profiles, pictures.rows(product)[:, :-1].astype(np.float32))
+        own = np.einsum("pi,pi->p", profiles, pictures.units(product))
         allowed = np.ones(scores.shape, np.bool_)
         for i, u in enumerate(user):
             columns = column[known_products[known_starts[u] : known_starts[u + 1]]]

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 STEP = 4  # rows, and dimensions, at a time: both come in multiples of it
 _COLUMNS, _DEPTH = 512, 128  # of a block, which stays in the L2 cache; four rows of it in L1
 _STRIDE = _COLUMNS + 16  # numbers from row to row: rows a power of two apart would share places of the L1 cache
-_SMALL, _WIDE = (
-    64,
-    128,
-)  # products, and dimensions, that are turned at a time: read line after line, written within the cache
+# of the matrix that is turned, at a time: so that products are read line after line, and written within the cache
+_SMALL, _WIDE = 64, 128  # products, dimensions
 
 Floats = NDArray[np.float32]
 
