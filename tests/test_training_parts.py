@@ -1,6 +1,9 @@
 """Layers, row-wise optimizers, the walk reader and checkpoints, each against something simpler."""
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,13 @@ from vasg.training import checkpoint, decoder
 from vasg.training.row_optimizers import RowAdagrad, RowAdam
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
+
+
+def test_threads_that_wait_sleep() -> None:
+    command, told = [sys.executable, "-c", "import vasg.training.worker"], {"OMP_DISPLAY_ENV": "VERBOSE"}
+    found = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, check=True).stderr
+    spins = {line.split("'")[1] for line in found.splitlines() if "SPINCOUNT" in line}
+    assert spins == {"0"}  # of torch's OpenMP, and of every other one that is loaded
 
 
 def test_torch_and_numpy_hash_alike() -> None:
