@@ -123,7 +123,11 @@ with ends_in_order():
 
 
 def test_sigterm_ends_a_training_on_spark_instead_of_starting_it_again(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(HOME),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": sys.executable,
+    }
     command = [sys.executable, "-c", TOLD_ON_SPARK, str(Path(__file__).parent), str(tmp_path)]
     told = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert told.returncode == 128 + signal.SIGTERM, told.stderr
