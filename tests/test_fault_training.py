@@ -15,7 +15,7 @@ from training_shop import config, embeddings, plan
 
 from vasg.errors import TryLater
 from vasg.failpoints import VARIABLE
-from vasg.runner import HOME
+from vasg.runner import HOME, environment
 from vasg.training.walk_reader import steps_per_epoch
 from vasg.training.worker import train
 from vasg.training.workers import Workers, launch
@@ -123,13 +123,9 @@ with ends_in_order():
 
 
 def test_sigterm_ends_a_training_on_spark_instead_of_starting_it_again(tmp_path: Path) -> None:
-    environment = os.environ | {
-        "PYTHONPATH": str(HOME),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "PYSPARK_PYTHON": sys.executable,
-    }
+    own = environment() | {"PYTHONPATH": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
     command = [sys.executable, "-c", TOLD_ON_SPARK, str(Path(__file__).parent), str(tmp_path)]
-    told = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    told = subprocess.run(command, env=own, check=False, capture_output=True, text=True)
     assert told.returncode == 128 + signal.SIGTERM, told.stderr
     assert told.stdout.splitlines()[-1] == "vasg.signals"  # further ones are still ours
 
@@ -155,9 +151,9 @@ print(looks[0]._jsc.sc().isStopped())
 
 
 def test_a_session_that_could_not_start_is_started_again(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
+    own = environment() | {"PYTHONPATH": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
     command = [sys.executable, "-c", LOOKS_TWICE]
-    said = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(command, cwd=tmp_path, env=own, check=True, capture_output=True, text=True).stdout
     first, *rest = said.splitlines()
     assert first.startswith("2 training workers could not be started or one was lost (org.apache.spark.SparkException:")
     assert rest == ["3 2", "True"], said  # it works, was looked at again, and is still ours to stop
