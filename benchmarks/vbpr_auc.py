@@ -3,7 +3,7 @@
 Warm test pairs are ranked among warm products, cold ones among cold; the interval is a paired bootstrap over users, and
 products where they are cold.
 Compared with Cornac as shipped and with its training repaired (see ``peers/vbpr_cornac.py``), on the run's features and,
-repaired, on the components that ours learns from.
+repaired, on the components that ours learns from; and repaired with the strength of regularisation that validation pairs choose.
 """
 
 import sys
@@ -25,6 +25,7 @@ from vasg.training.plan import _validation_sample
 
 _EPOCHS = 50  # of Cornac, its default
 _LIKE_CORNAC = 0.01  # its regularisation
+_STRENGTHS = (0.1, 0.03, 0.003, 0.001)  # others of it
 _RESAMPLES = 2000
 
 Vectors = tuple[NDArray[Any], NDArray[Any]]  # of users [U, d] and products [P, d]
@@ -46,7 +47,7 @@ def main(root: Path, seeds: list[int]) -> None:
                 for kind in ("warm", "cold"):
                     found[name, kind, seed] = quality.auc(purchases, *vectors, f"test_{kind}")
     for kind in ("warm", "cold"):
-        for theirs in ("as shipped", "repaired", "repaired, our components"):
+        for theirs in ("as shipped", "repaired", "repaired, our components", "repaired, chosen"):
             for mine in ("ours", "ours, like Cornac"):
                 a, b = (np.mean([found[n, kind, s] for s in seeds], axis=0) for n in (mine, theirs))
                 tested = purchases.of(f"test_{kind}")
@@ -93,17 +94,24 @@ def cornac(
     """Trained in its own environment."""
     sizes = {"users": purchases.users, "warm": purchases.warm}
     np.savez(folder / "pairs.npz", user=train[:, 0], product=train[:, 1], **sizes)
-    for name, inputs, how in (
-        ("as shipped", features, "shipped"),
-        ("repaired", features, "repaired"),
-        ("repaired, our components", looks, "repaired"),
-    ):
+
+    def trained(inputs: NDArray[Any], how: str, *strength: float) -> Vectors:
         np.save(folder / "features.npy", inputs)
-        paths = folder / "pairs.npz", folder / "features.npy"
-        out = folder / "vectors.npz"
-        measure.peer_report("vbpr_cornac.py", *paths, _EPOCHS, seed, how, out, environment=".venv-cornac")
+        paths, out = (folder / "pairs.npz", folder / "features.npy"), folder / "vectors.npz"
+        measure.peer_report("vbpr_cornac.py", *paths, _EPOCHS, seed, how, out, *strength, environment=".venv-cornac")
         vectors = np.load(out)
-        yield name, (vectors["user"], vectors["product"])
+        return vectors["user"], vectors["product"]
+
+    yield "as shipped", trained(features, "shipped")
+    repaired = trained(features, "repaired")
+    yield "repaired", repaired
+    yield "repaired, our components", trained(looks, "repaired")
+    tried = {_LIKE_CORNAC: repaired} | {strength: trained(features, "repaired", strength) for strength in _STRENGTHS}
+    held_out = {
+        strength: quality.auc(purchases, *vectors, "validation_warm").mean() for strength, vectors in tried.items()
+    }
+    print(f"Cornac, AUC on validation pairs by strength: {held_out}", flush=True)
+    yield "repaired, chosen", tried[max(held_out, key=lambda strength: held_out[strength])]
 
 
 if __name__ == "__main__":

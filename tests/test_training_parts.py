@@ -14,7 +14,7 @@ from training_shop import LANES, LENGTH, config, plan
 
 from vasg import randomness
 from vasg.errors import DataError
-from vasg.training import checkpoint, decoder
+from vasg.training import checkpoint, decoder, dropout
 from vasg.training.row_optimizers import RowAdagrad, RowAdam
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
@@ -30,21 +30,23 @@ def test_threads_that_wait_sleep() -> None:
 def test_torch_and_numpy_hash_alike() -> None:
     values = np.array([0, 1, 2**31, 2**62, 123456789], np.int64)
     expected = randomness._mix(values.astype(np.uint64)).astype(np.int64)
-    assert decoder._mix64(torch.from_numpy(values)).tolist() == expected.tolist()
+    assert dropout._mix64(torch.from_numpy(values)).tolist() == expected.tolist()
 
 
 def test_dropout_depends_on_step_and_product_alone() -> None:
     nodes = torch.tensor([3, 7, 11])
-    keys = decoder.dropout_keys(1, 5, nodes)
-    mask = decoder._dropout_mask(keys, 1000, 0.25)
-    assert torch.equal(mask[1:2], decoder._dropout_mask(decoder.dropout_keys(1, 5, nodes[1:2]), 1000, 0.25))
-    assert not torch.equal(mask, decoder._dropout_mask(decoder.dropout_keys(1, 6, nodes), 1000, 0.25))
+    keys = dropout.keys(1, 5, nodes)
+    mask = dropout.mask(keys, 1000, 0.25)
+    assert torch.equal(mask[1:2], dropout.mask(dropout.keys(1, 5, nodes[1:2]), 1000, 0.25))
+    assert not torch.equal(mask, dropout.mask(dropout.keys(1, 6, nodes), 1000, 0.25))
     assert mask.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert float(mask.mean()) == pytest.approx(1.0, abs=0.05)
+    for width in (1, 6, 1000):
+        assert torch.equal(dropout.mask(keys, width, 0.25), dropout.batched_mask(keys, width, 0.25))
 
 
 def test_noise_is_standard_normal() -> None:
-    noise = decoder.normal_noise(decoder.dropout_keys(1, 5, torch.arange(100)), 1000)
+    noise = dropout.normal_noise(dropout.keys(1, 5, torch.arange(100)), 1000)
     assert float(noise.mean()) == pytest.approx(0, abs=0.02)
     assert float(noise.std()) == pytest.approx(1, abs=0.02)
 

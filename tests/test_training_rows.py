@@ -87,7 +87,7 @@ def test_workers_of_a_host_exchange_and_add_up(size: int) -> None:
             chosen, _ = this.exchange(sent.flip(0)[:, None].expand(-1, 3), few, order)
             assert torch.cat(chosen)[:, 0].tolist() == rows[-1]
         none = torch.cat(this.exchange(torch.zeros(0, 3), [0] * size)[0])
-        sums = [this.total(torch.arange(n, dtype=torch.float64) * (index + 1)) for n in (1, large)]  # the boxes grow
+        sums = [this.total(*(torch.arange(n) * (index + 1.0)).split([1, n - 1])) for n in (1, large)]  # the boxes grow
         return rows, none.shape, sums
 
     with ThreadPoolExecutor(size) as pool:
@@ -96,7 +96,7 @@ def test_workers_of_a_host_exchange_and_add_up(size: int) -> None:
         assert rows == [[index * 100 + k * 10 + step for k in range(size) for _ in range(k + 1)] for step in range(4)]
         assert shape == (0, 3)
         for n, total in zip((1, large), sums, strict=True):
-            assert torch.equal(total, torch.arange(n, dtype=torch.float64) * size * (size + 1) / 2)
+            assert torch.equal(total, torch.arange(n) * size * (size + 1) / 2)
     assert set(Path(tempfile.gettempdir()).glob("vasg-host-*")) <= before  # nothing stays behind
 
 

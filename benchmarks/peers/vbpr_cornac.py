@@ -1,4 +1,4 @@
-"""Cornac's VBPR with 20 + 100 factors: PAIRS.npz FEATURES.npy EPOCHS SEED shipped|repaired [VECTORS.npz].
+"""Cornac's VBPR with 20 + 100 factors: PAIRS.npz FEATURES.npy EPOCHS SEED shipped|repaired [VECTORS.npz [LAMBDA]].
 
 Its x_uij adds ``feat_diff.mm(Bp)`` [b, 1] to terms [b], which makes [b, b] of them: each triple's visual bias goes with
 every other triple's rest, and the likelihood outweighs the regularisation a hundredfold. ``repaired`` drops that axis.
@@ -49,7 +49,8 @@ train = Timed.build(triples, global_uid_map=users, global_iid_map=warm, seed=int
 features = np.load(features, mmap_mode="r")
 warm.update((n, n) for n in range(len(warm), len(features)))  # cold products have scores, but are never a negative
 train.add_modalities(item_image=ImageModality(features=features))
-model = VBPR(k=20, k2=100, n_epochs=int(epochs), batch_size=100, seed=int(seed), verbose=False)
+strength = {name: float(sys.argv[7]) for name in ("lambda_w", "lambda_b") if len(sys.argv) > 7}
+model = VBPR(k=20, k2=100, n_epochs=int(epochs), batch_size=100, seed=int(seed), verbose=False, **strength)
 model.fit(train)
 if len(sys.argv) > 6:
     np.savez(sys.argv[6], user=model.get_user_vectors(), product=model.get_item_vectors())

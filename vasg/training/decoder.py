@@ -1,15 +1,19 @@
 """The decoder M^-1 and the encoder M, with dropout that does not depend on who computes it (paper, section 3.2)."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vasg import randomness
+from vasg.training import dropout, sparse_kernel
 
-_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer: torch has no unsigned 64-bit arithmetic
+_FEW = 0.4  # of a hidden layer's units are not zero, at most, where a CPU multiplies those alone
 
 
 class Layers(nn.Module):
@@ -27,41 +31,60 @@ class Layers(nn.Module):
             _initialise(layer, seed, name, number)
 
     def forward(self, x: Tensor, dropout_key: Tensor | None = None) -> Tensor:
-        """[n, in] -> [n, out]. ``dropout_key`` [n] (see ``dropout_keys``) switches dropout on, None off."""
+        """[n, in] -> [n, out]. ``dropout_key`` [n] (see ``dropout.keys``) switches dropout on, None off."""
         last = len(self.linear) - 1
         for number, layer in enumerate(self.linear):
-            x = layer(x)
+            x = _Sparse.apply(x, layer.weight, layer.bias) if number > 0 and _is_sparse(x) else layer(x)
             if number < last or self.positive_output:
                 x = torch.relu(x)
             if number < last and dropout_key is not None and self.dropout > 0:
-                x = x * _dropout_mask(dropout_key + number, x.shape[1], self.dropout).to(x.dtype)
+                x = x * dropout.mask(dropout_key + number, x.shape[1], self.dropout).to(x.dtype)
         return x
 
 
-def dropout_keys(seed: int, step: int, nodes: Tensor) -> Tensor:
-    """[n] int64 keys of the dropout masks of some products in one step: the same on any worker."""
-    key = int(randomness.sequence_key(seed, "dropout", step))
-    return _mix64(nodes * _GOLDEN + (key - 2**64 if key >= 2**63 else key))
+def _is_sparse(x: Tensor) -> bool:
+    """Whether the products of what is not zero are the faster ones: with bfloat16 instructions all of them are faster."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or _has_bfloat16():
+        return False
+    return int(x.count_nonzero()) <= _FEW * x.numel()
 
 
-def _dropout_mask(keys: Tensor, width: int, probability: float) -> Tensor:
-    """[n, width] zeros and 1 / (1 - probability); each 64-bit hash decides four units."""
-    counter = torch.arange(1, (width + 3) // 4 + 1, device=keys.device)
-    bits = _mix64(keys[:, None] + counter * _GOLDEN)  # n x width/4
-    units = torch.stack([(bits >> shift) & 0xFFFF for shift in (0, 16, 32, 48)], 2).flatten(1)[:, :width]
-    return (units >= round(probability * 65536)).float() / (1.0 - probability)
+@cache
+def _has_bfloat16() -> bool:
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def _mix64(z: Tensor) -> Tensor:
-    """SplitMix64's finalizer in signed arithmetic: the same bits as ``randomness.mix64``."""
-    z = (z ^ _shift(z, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
-    z = (z ^ _shift(z, 27)) * -7723592293110705685  # 0x94D049BB133111EB
-    return z ^ _shift(z, 31)
+class _Sparse(torch.autograd.Function):
+    """A linear layer on what ReLU and dropout left: inputs that are zero get no gradient, nor could they pass it on."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """[n, in], [out, in] and [out] -> [n, out]."""
+        ctx.inputs = sparse_kernel.compressed(x.detach().numpy())
+        ctx.save_for_backward(x, weight)
+        out = torch.empty(len(x), len(weight))
+        _in_parts(sparse_kernel.product, ctx.inputs, weight.detach().numpy().T, out.numpy())
+        return out.add_(bias)
+
+    @staticmethod
+    def backward(ctx: Any, change: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Gradients of input, weight and bias."""
+        x, weight = ctx.saved_tensors
+        slope, back, gradient = change.contiguous().numpy(), torch.zeros_like(x), torch.empty_like(weight)
+        _in_parts(sparse_kernel.slopes, ctx.inputs, weight.detach().numpy().T, slope, back.numpy())
+        if not ctx.needs_input_grad[1]:  # frozen
+            return back, None, None
+        by_unit = sparse_kernel.compressed(x.detach().t().contiguous().numpy())
+        _in_parts(sparse_kernel.product, by_unit, slope, gradient.numpy().T)
+        return back, gradient, change.sum(0)
 
 
-def _shift(z: Tensor, by: int) -> Tensor:
-    """Logical right shift (torch's is arithmetic)."""
-    return (z >> by) & ((1 << (64 - by)) - 1)
+def _in_parts(kernel: Callable[..., None], *arrays: Any) -> None:
+    """``kernel`` on as many cores as torch uses."""
+    parts = torch.get_num_threads()
+    with ThreadPoolExecutor(parts) as pool:
+        list(pool.map(lambda part: kernel(*arrays, part, parts), range(parts)))
 
 
 def _initialise(layer: nn.Module, seed: int, name: str, number: int) -> None:
@@ -74,11 +97,3 @@ def _initialise(layer: nn.Module, seed: int, name: str, number: int) -> None:
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy((values * 2 - 1) * bound).view(rows, columns))
         layer.bias.zero_()
-
-
-def normal_noise(keys: Tensor, width: int) -> Tensor:
-    """[n, width] standard normal numbers of some keys [n] (Box-Muller on the two halves of each hash)."""
-    counter = torch.arange(1, width + 1, device=keys.device)
-    bits = _mix64(keys[:, None] + counter * _GOLDEN)  # n x width
-    radius = (-2.0 * torch.log1p(-(bits & 0xFFFFFF).float() / 16777216.0)).sqrt()
-    return radius * torch.cos(2.0 * torch.pi / 16777216.0 * ((bits >> 24) & 0xFFFFFF).float())

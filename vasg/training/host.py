@@ -8,7 +8,6 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -88,18 +87,18 @@ class Host:
         parts[self.index] = own
         return parts, came
 
-    def total(self, values: Tensor) -> Tensor:
-        """Elementwise sum over all workers, each adding up its share of the elements: the same bits everywhere."""
-        flat, shares = values.flatten(), [values.numel() * k // self.size for k in range(self.size + 1)]
+    def total(self, *values: Tensor) -> Tensor:
+        """[n] sums over all workers of all elements, each adding up its share of them: the same bits everywhere."""
+        room = self._room((sum(part.numel() for part in values),), values[0])
+        torch.cat([part.flatten() for part in values], out=room)
+        shares = [len(room) * k // self.size for k in range(self.size + 1)]
         mine = slice(shares[self.index], shares[self.index + 1])
-        own = reduce(torch.add, [part[mine] for part in self._post(flat)])
-        return torch.cat(self._post(own)).view_as(values)
-
-    def _post(self, values: Tensor) -> list[Tensor]:
-        """Show everybody ``values`` [n]; returns what every worker shows, in their order."""
-        room = self._room(values.shape, values)
-        room.copy_(values)
-        return self._show(room, [])[0]
+        shown, _ = self._show(room, [])
+        room = self._room((mine.stop - mine.start,), values[0])
+        room.zero_()
+        for part in shown:
+            room += part[mine]
+        return torch.cat(self._show(room, [])[0])
 
     def _room(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A tensor of this shape in the box whose turn it is, to be filled and shown."""

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from vasg import randomness
-from vasg.training.decoder import Layers, dropout_keys, normal_noise
+from vasg.training import dropout
+from vasg.training.decoder import Layers
 from vasg.training.features import Features
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
@@ -63,8 +64,8 @@ class Mapping:
         settings, seed, features = self.plan.config.train.mapping, self.plan.config.seed, self.features
         product = self.product[mine]
         clean = features.of(product)
-        noise = normal_noise(dropout_keys(seed, number + _STAGE, product), features.dim) * features.deviation
-        embedding = self._embedding(clean + settings.noise * noise, dropout_keys(seed, number, product))
+        noise = dropout.normal_noise(dropout.keys(seed, number + _STAGE, product), features.dim) * features.deviation
+        embedding = self._embedding(clean + settings.noise * noise, dropout.keys(seed, number, product))
         regression = (embedding - self.rows.embeddings[self.local[mine]]).square().sum() / self.variance
         reconstruction = torch.zeros(())
         if settings.objective != "regression":
@@ -72,16 +73,14 @@ class Mapping:
         self.optimizer.zero_grad()
         (reconstruction if settings.objective == "reconstruction" else reconstruction + regression).backward()
         parameters = list(self.encoder.parameters())
-        flat = [p.grad.flatten() for p in parameters if p.grad is not None]
         losses = torch.stack([reconstruction.to(clean), regression, clean.new_tensor(len(mine))]).detach()
-        total = self.workers.total(torch.cat([*flat, losses]), "encoder")
-        count, start = float(total[-1]), 0
-        if count:
-            for parameter in parameters:
-                parameter.grad = total[start : start + parameter.numel()].view_as(parameter) / count
-                start += parameter.numel()
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        *sums, losses = self.workers.totals([*gradients, losses], "encoder")
+        if losses[-1]:
+            for parameter, gradient in zip(parameters, sums, strict=True):
+                parameter.grad = gradient / losses[-1]
             self.optimizer.step()
-        return total[-3:].double().cpu()
+        return losses.double().cpu()
 
     def _embedding(self, features: Tensor, dropout_key: Tensor | None = None) -> Tensor:
         embedding: Tensor = self.center + self.spread * self.encoder(features, dropout_key)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vasg import randomness
-from vasg.training.decoder import Layers, dropout_keys
+from vasg.training import dropout
+from vasg.training.decoder import Layers
 from vasg.training.features import Features
 from vasg.training.loss import Negatives, skip_gram
 from vasg.training.plan import Plan
@@ -116,7 +117,7 @@ class Vasg:
         self.share = min(1.0, train.decoder.products_per_step / max(available, 1.0))
         if total_weight == 0:
             return
-        keys = dropout_keys(seed, number, product[chosen])
+        keys = dropout.keys(seed, number, product[chosen])
         x = self.rows.embeddings[rows[chosen]].requires_grad_()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output = self.decoder(x, keys)
@@ -134,13 +135,11 @@ class Vasg:
     def _step_decoder(self, weighted: Tensor, total_weight: float, total_pairs: float, total_loss: float) -> None:
         """Add up the decoder's gradient over the workers, derive that of the log variances, and take the step."""
         parameters = list(self.decoder.parameters())
-        flat = torch.cat([weighted.reshape(1), *(p.grad.flatten() for p in parameters if p.grad is not None)])
-        flat = self.workers.total(flat, "decoder")
-        start = 1
-        for parameter in parameters:
-            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter)
-            start += parameter.numel()
-        mean_error = flat[0] / total_weight
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        error, *sums = self.workers.totals([weighted, *gradients], "decoder")
+        for parameter, gradient in zip(parameters, sums, strict=True):
+            parameter.grad = gradient
+        mean_error = error / total_weight
         s1, s2 = self.log_var.detach()
         self.log_var.grad = total_pairs * torch.stack(
             [0.5 - torch.exp(-s1) * total_loss / total_pairs, 0.5 - torch.exp(-s2) / 2 * mean_error]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,20 @@ class Workers:
         if self.size == 1:
             return values
         if self._host and values.device.type == "cpu":
-            return self._host.total(values)
+            return self._host.total(values).view_as(values)
         import horovod.torch as hvd
 
         summed: Tensor = hvd.allreduce(values, op=hvd.Sum, name=name)
         return summed
+
+    def totals(self, values: Sequence[Tensor], name: str) -> list[Tensor]:
+        """``total`` of each of some tensors of one type, in one exchange."""
+        if self._host and values[0].device.type == "cpu":
+            flat = self._host.total(*values)
+        else:
+            flat = self.total(torch.cat([part.flatten() for part in values]), name)
+        sums = flat.split([part.numel() for part in values])
+        return [total.view_as(part) for total, part in zip(sums, values, strict=True)]
 
     def exchange(
         self, values: Tensor, counts: list[int], name: str, rows: Tensor | None = None

@@ -1,0 +1,92 @@
+"""The innermost loops of ``vasg.training.sparse_kernel`` as LLVM instructions: what is summed up stays in vector registers.
+
+Numba's own loops write a sum over rows to memory after each row. Every row here is WIDTH floats of a contiguous array.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+_LANES, _REGISTERS = 8, 12  # twelve registers of eight floats, of the sixteen that AVX2 has
+WIDTH = _LANES * _REGISTERS
+_FLOAT, _INT = ir.FloatType(), ir.IntType(64)
+_VECTOR = ir.VectorType(_FLOAT, _LANES)
+
+
+def _add_rows(
+    typing: Any, total: Any, offset: Any, tile: Any, place: Any, value: Any, start: Any, stop: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """total[offset:][:WIDTH] += sum over p in start...stop of value[p] * tile[place[p]:][:WIDTH]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total, tile, place, value = (_data(context, builder, signature, arguments, n) for n in (0, 2, 3, 4))
+        own = builder.gep(total, [arguments[1]])
+        sums = [cgutils.alloca_once_value(builder, _load(builder, own, r)) for r in range(_REGISTERS)]
+        with cgutils.for_range_slice(builder, arguments[5], arguments[6], _INT(1)) as (p, _):
+            row = builder.gep(tile, [builder.sext(builder.load(builder.gep(place, [p])), _INT)])
+            factor = _everywhere(builder, builder.load(builder.gep(value, [p])))
+            for r, held in enumerate(sums):
+                builder.store(_fused(builder, factor, _load(builder, row, r), builder.load(held)), held)
+        for r, held in enumerate(sums):
+            builder.store(builder.load(held), _vector(builder, own, r)).align = 4
+        return context.get_dummy_value()
+
+    return types.void(total, types.int64, tile, place, value, types.int64, types.int64), generate
+
+
+def _add_products(
+    typing: Any, total: Any, rows: Any, offset: Any, tile: Any, place: Any, start: Any, stop: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """total[p] += the inner product of rows[offset:][:WIDTH] and tile[place[p]:][:WIDTH], for each p in start...stop."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total, rows, tile, place = (_data(context, builder, signature, arguments, n) for n in (0, 1, 3, 4))
+        own = builder.gep(rows, [arguments[2]])
+        held = [_load(builder, own, r) for r in range(_REGISTERS)]
+        kind = ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
+        add_lanes = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{_LANES}f32")
+        with cgutils.for_range_slice(builder, arguments[5], arguments[6], _INT(1)) as (p, _):
+            row = builder.gep(tile, [builder.sext(builder.load(builder.gep(place, [p])), _INT)])
+            sums = [ir.Constant(_VECTOR, [0.0] * _LANES)] * 4  # four, for each step of a sum waits for the one before
+            for r, mine in enumerate(held):
+                sums[r % 4] = _fused(builder, mine, _load(builder, row, r), sums[r % 4])
+            lanes = builder.fadd(builder.fadd(sums[0], sums[1]), builder.fadd(sums[2], sums[3]))
+            target = builder.gep(total, [p])
+            builder.store(builder.call(add_lanes, [builder.load(target), lanes], fastmath=("reassoc",)), target)
+        return context.get_dummy_value()
+
+    return types.void(total, rows, types.int64, tile, place, types.int64, types.int64), generate
+
+
+add_rows: Any = intrinsic(_add_rows)
+add_products: Any = intrinsic(_add_products)
+
+
+def _data(context: Any, builder: Any, signature: Any, arguments: Any, number: int) -> Any:
+    """Pointer to the first element of an array."""
+    return cgutils.create_struct_proxy(signature.args[number])(context, builder, value=arguments[number]).data
+
+
+def _vector(builder: Any, pointer: Any, number: int) -> Any:
+    return builder.bitcast(builder.gep(pointer, [_INT(number * _LANES)]), _VECTOR.as_pointer())
+
+
+def _load(builder: Any, pointer: Any, number: int) -> Any:
+    loaded = builder.load(_vector(builder, pointer, number))
+    loaded.align = 4
+    return loaded
+
+
+def _everywhere(builder: Any, value: Any) -> Any:
+    """A vector of equal elements."""
+    empty, index = ir.Constant(_VECTOR, ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(empty, value, index(0))
+    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(index, _LANES), [0] * _LANES))
+
+
+def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, one instruction where the processor has it."""
+    return builder.fadd(builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
