@@ -21,7 +21,7 @@ from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.inputs import Purchases, read_purchases
 from vasg.tables import Warehouse
 from vasg.training import bpr
-from vasg.training.plan import _validation_sample
+from vasg.training.plan import _interactions, _validation_sample
 
 _EPOCHS = 50  # of Cornac, its default
 _LIKE_CORNAC = 0.01  # its regularisation
@@ -36,12 +36,13 @@ def main(root: Path, seeds: list[int]) -> None:
     purchases = read_purchases(Warehouse(root))
     features, has_feature = feature_matrix(Warehouse(root), purchases.product_ids)
     pairs = np.column_stack([purchases.user, purchases.product])
+    nodes = _interactions(Warehouse(root))
     train = pairs[purchases.of("train")]
     results, found = [], {}
     with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
         for seed in seeds:
             looks = bpr.components(features, has_feature, purchases.warm, seed)
-            models = dict(ours(purchases, train, features, looks, seed))
+            models = dict(ours(purchases, nodes, train, features, looks, seed))
             models |= dict(cornac(purchases, train, features, looks, seed, Path(folder)))
             for name, vectors in models.items():
                 for kind in ("warm", "cold"):
@@ -70,15 +71,13 @@ def main(root: Path, seeds: list[int]) -> None:
 
 
 def ours(
-    purchases: Purchases, train: NDArray[Any], features: NDArray[Any], looks: NDArray[Any], seed: int
-) -> Iterator[tuple[str, Vectors]]:
+    purchases: Purchases, nodes: tuple[NDArray[np.int64], NDArray[Any]], train: NDArray[Any], features: NDArray[Any],
+    looks: NDArray[Any], seed: int,
+) -> Iterator[tuple[str, Vectors]]:  # fmt: skip
     """As a run trains it; and with Cornac's regularisation and epochs on features as they are."""
-    users, warm, everything = purchases.users, purchases.warm, np.column_stack([purchases.user, purchases.product])
-    shift = [0, users]
-    sample = _validation_sample(
-        everything + shift, everything[purchases.of("validation_warm")] + shift, users, warm, seed
-    )
-    held_out = bpr.Validation(sample["validation"] - shift, sample["candidates"] - users, sample["known"])
+    users, warm = purchases.users, purchases.warm
+    sample = _validation_sample(*nodes, users, warm, seed)
+    held_out = bpr.Validation(sample["validation"] - [0, users], sample["candidates"] - users, sample["known"])
     yield "ours", bpr.bpr(train, users, warm, looks, held_out, seed)
     plain = features.astype(np.float32)
     plain /= np.sqrt(np.square(plain[:warm]).sum(1).mean())
