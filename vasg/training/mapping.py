@@ -72,13 +72,12 @@ class Mapping:
             reconstruction = (self.decoder(embedding) - clean).square().sum() / features.variance
         self.optimizer.zero_grad()
         (reconstruction if settings.objective == "reconstruction" else reconstruction + regression).backward()
-        parameters = list(self.encoder.parameters())
         losses = torch.stack([reconstruction.to(clean), regression, clean.new_tensor(len(mine))]).detach()
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        *sums, losses = self.workers.totals([*gradients, losses], "encoder")
+        losses = self.workers.total_gradients(self.encoder, losses, "encoder")
         if losses[-1]:
-            for parameter, gradient in zip(parameters, sums, strict=True):
-                parameter.grad = gradient / losses[-1]
+            for parameter in self.encoder.parameters():
+                assert parameter.grad is not None
+                parameter.grad /= losses[-1]
             self.optimizer.step()
         return losses.double().cpu()
 

@@ -134,12 +134,7 @@ class Vasg:
 
     def _step_decoder(self, weighted: Tensor, total_weight: float, total_pairs: float, total_loss: float) -> None:
         """Add up the decoder's gradient over the workers, derive that of the log variances, and take the step."""
-        parameters = list(self.decoder.parameters())
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        error, *sums = self.workers.totals([weighted, *gradients], "decoder")
-        for parameter, gradient in zip(parameters, sums, strict=True):
-            parameter.grad = gradient
-        mean_error = error / total_weight
+        mean_error = self.workers.total_gradients(self.decoder, weighted, "decoder") / total_weight
         s1, s2 = self.log_var.detach()
         self.log_var.grad = total_pairs * torch.stack(
             [0.5 - torch.exp(-s1) * total_loss / total_pairs, 0.5 - torch.exp(-s2) / 2 * mean_error]

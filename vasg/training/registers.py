@@ -26,7 +26,7 @@ def _add_rows(
         own = builder.gep(total, [arguments[1]])
         sums = [cgutils.alloca_once_value(builder, _load(builder, own, r)) for r in range(_REGISTERS)]
         with cgutils.for_range_slice(builder, arguments[5], arguments[6], _INT(1)) as (p, _):
-            row = builder.gep(tile, [builder.sext(builder.load(builder.gep(place, [p])), _INT)])
+            row = _row(builder, tile, place, p)
             factor = _everywhere(builder, builder.load(builder.gep(value, [p])))
             for r, held in enumerate(sums):
                 builder.store(_fused(builder, factor, _load(builder, row, r), builder.load(held)), held)
@@ -49,7 +49,7 @@ def _add_products(
         kind = ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
         add_lanes = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{_LANES}f32")
         with cgutils.for_range_slice(builder, arguments[5], arguments[6], _INT(1)) as (p, _):
-            row = builder.gep(tile, [builder.sext(builder.load(builder.gep(place, [p])), _INT)])
+            row = _row(builder, tile, place, p)
             sums = [ir.Constant(_VECTOR, [0.0] * _LANES)] * 4  # four, for each step of a sum waits for the one before
             for r, mine in enumerate(held):
                 sums[r % 4] = _fused(builder, mine, _load(builder, row, r), sums[r % 4])
@@ -68,6 +68,11 @@ add_products: Any = intrinsic(_add_products)
 def _data(context: Any, builder: Any, signature: Any, arguments: Any, number: int) -> Any:
     """Pointer to the first element of an array."""
     return cgutils.create_struct_proxy(signature.args[number])(context, builder, value=arguments[number]).data
+
+
+def _row(builder: Any, tile: Any, place: Any, number: Any) -> Any:
+    """Pointer to where in ``tile`` the row of a nonzero begins."""
+    return builder.gep(tile, [builder.sext(builder.load(builder.gep(place, [number])), _INT)])
 
 
 def _vector(builder: Any, pointer: Any, number: int) -> Any:

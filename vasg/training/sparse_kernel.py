@@ -1,6 +1,6 @@
 """Products of a matrix that is mostly zero, for a CPU: of a hidden layer ReLU and dropout leave a quarter or less.
 
-The other matrix comes in tiles that fit the L1 cache, and only the nonzeros are multiplied. Every function takes a
+The other matrix comes in tiles that fit the L1 cache, and only the nonzeros are multiplied. Both products take a
 ``part`` of ``parts``: together they write all of the result, each in a thread of its own.
 """
 
@@ -28,6 +28,7 @@ def compressed(x: NDArray[np.float32]) -> Sparse:
     """``x`` [n, k] without its zeros."""
     start = np.zeros(-(-x.shape[1] // _DEPTH) * x.shape[0] + 1, np.int64)
     _count(x, start)
+    # one more than there are: what is written last may be a zero, which the next would have replaced
     place, value = np.empty(start[-1] + 1, np.int32), np.empty(start[-1] + 1, np.float32)
     _fill(x, place, value)
     return Sparse(start, place, value)

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vasg.errors import TryLater, VasgError, error_named, expected, first_line
 from vasg.files import write_atomically
@@ -56,14 +56,21 @@ class Workers:
         summed: Tensor = hvd.allreduce(values, op=hvd.Sum, name=name)
         return summed
 
-    def totals(self, values: Sequence[Tensor], name: str) -> list[Tensor]:
-        """``total`` of each of some tensors of one type, in one exchange."""
-        if self._host and values[0].device.type == "cpu":
+    def total_gradients(self, layers: nn.Module, beside: Tensor, name: str) -> Tensor:
+        """Sum up the gradients of ``layers`` over all workers, in place of this one's; returns the ``total`` of ``beside``.
+
+        All of it is one exchange.
+        """
+        parameters = list(layers.parameters())
+        values = [beside, *(parameter.grad for parameter in parameters if parameter.grad is not None)]
+        if self._host and beside.device.type == "cpu":
             flat = self._host.total(*values)
         else:
             flat = self.total(torch.cat([part.flatten() for part in values]), name)
-        sums = flat.split([part.numel() for part in values])
-        return [total.view_as(part) for total, part in zip(sums, values, strict=True)]
+        sums: tuple[Tensor, ...] = flat.split([part.numel() for part in values])
+        for parameter, gradient in zip(parameters, sums[1:], strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        return sums[0].view_as(beside)
 
     def exchange(
         self, values: Tensor, counts: list[int], name: str, rows: Tensor | None = None
