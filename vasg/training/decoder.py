@@ -14,6 +14,7 @@ from vasg import randomness
 from vasg.training import dropout, sparse_kernel
 
 _FEW = 0.4  # of a hidden layer's units are not zero, at most, where a CPU multiplies those alone
+_ROWS = 64  # oneDNN compiles a product anew for every number of rows: with bfloat16 that takes as long as the product
 
 
 class Layers(nn.Module):
@@ -32,6 +33,12 @@ class Layers(nn.Module):
 
     def forward(self, x: Tensor, dropout_key: Tensor | None = None) -> Tensor:
         """[n, in] -> [n, out]. ``dropout_key`` [n] (see ``dropout.keys``) switches dropout on, None off."""
+        rows, more = len(x), -len(x) % _ROWS if has_bfloat16(x.device) else 0
+        x = nn.functional.pad(x, (0, 0, 0, more))
+        dropout_key = None if dropout_key is None else nn.functional.pad(dropout_key, (0, more))
+        return self._through(x, dropout_key)[:rows]
+
+    def _through(self, x: Tensor, dropout_key: Tensor | None) -> Tensor:
         last = len(self.linear) - 1
         for number, layer in enumerate(self.linear):
             x = _Sparse.apply(x, layer.weight, layer.bias) if number > 0 and _is_sparse(x) else layer(x)
@@ -44,14 +51,15 @@ class Layers(nn.Module):
 
 def _is_sparse(x: Tensor) -> bool:
     """Whether the products of what is not zero are the faster ones: with bfloat16 instructions all of them are faster."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or _has_bfloat16():
+    if x.device.type != "cpu" or x.dtype != torch.float32 or has_bfloat16(x.device):
         return False
     return int(x.count_nonzero()) <= _FEW * x.numel()
 
 
 @cache
-def _has_bfloat16() -> bool:
-    found = torch.cpu.get_capabilities()
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether this is a CPU that multiplies in bfloat16."""
+    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
