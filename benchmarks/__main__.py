@@ -2,12 +2,25 @@
 
 import argparse
 
-from benchmarks import decoder, features, ingest, measure, petastorm, pipeline, scoring, skipgram, training, vbpr, walks
+from benchmarks import (
+    decoder,
+    features,
+    ingest,
+    measure,
+    paper,
+    petastorm,
+    pipeline,
+    scoring,
+    skipgram,
+    training,
+    vbpr,
+    walks,
+)
 from benchmarks.data import SIZES, shop
 
 STAGES = {
     module.__name__.rpartition(".")[2]: module.run
-    for module in (ingest, features, walks, petastorm, skipgram, decoder, scoring, vbpr, training, pipeline)
+    for module in (ingest, features, walks, petastorm, skipgram, decoder, scoring, vbpr, training, paper, pipeline)
 }
 
 

@@ -19,6 +19,7 @@ from vasg import schemas
 from vasg.config import Config, from_dict
 from vasg.randomness import stream_key, uniform
 from vasg.tables import Warehouse
+from vasg.training.baselines import Log
 from vasg.training.plan import make_plan
 from vasg.training.worker import train
 from vasg.training.workers import launch
@@ -34,7 +35,7 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
     with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
         config = from_dict({"features": {"source": "feature_file", "path": "none.b"}, "train": {"epochs": 1}})
         warehouse = published(shop, config, Path(folder))
-        seconds = measured(warehouse, config)
+        seconds, _ = measured(warehouse, config)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return [
         measure.compare(
@@ -44,15 +45,16 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
     ]  # fmt: skip
 
 
-def measured(warehouse: Warehouse, config: Config) -> float:
-    """Seconds from the published tables to the table embeddings and its baselines: what jobs/train.py does."""
+def measured(warehouse: Warehouse, config: Config) -> tuple[float, Log]:
+    """Seconds from the published tables to the table embeddings and its baselines, what jobs/train.py does, and its log."""
     with warehouse.publication("train", "bench", "") as publication:
         output, baselines = (publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
         started = time.perf_counter()
         plan = make_plan(warehouse, config, "0" * 16, output, baselines)
         print(f"train: the plan is there after {time.perf_counter() - started:.1f} s", flush=True)
-        launch(train, plan, config.train.workers, "horovodrun", lambda: None, Path(plan.checkpoints, "progress.log"))
-        return time.perf_counter() - started
+        progress = Path(plan.checkpoints, "progress.log")
+        log: Log = launch(train, plan, config.train.workers, "horovodrun", lambda: None, progress)
+        return time.perf_counter() - started, log
 
 
 def published(shop: Shop, config: Config, root: Path) -> Warehouse:
