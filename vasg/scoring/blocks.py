@@ -16,7 +16,7 @@ from vasg.scoring import kernel
 from vasg.scoring.models import TILE
 from vasg.scoring.scorers import InnerProduct, Nearest, Neighbours
 
-USERS = 256  # rows of a tile, a multiple of product.STEP
+USERS = 256  # rows of a tile, a multiple of registers.ROWS
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Settings:
     best: tuple[int, int] = (0, 0)
     by_neighbours: bool = False  # item_knn
     tile: int = TILE  # a multiple of bits.WIDTH
-    rows: int = USERS  # a multiple of product.STEP
+    rows: int = USERS  # a multiple of registers.ROWS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, csr_array
 
-from vasg.scoring.product import packed, padded, product, raise_to
+from vasg.scoring.product import packed, product, raise_to
 
 Floats = NDArray[np.float32]
 
@@ -20,7 +20,7 @@ class InnerProduct:
     """A score is the inner product of the user's vector and the product's."""
 
     def __init__(self, users: Floats, vectors: NDArray[Any]) -> None:
-        self._users, self._vectors = padded(users), vectors  # [rows, d'], [columns, d]
+        self._users, self._vectors = users, vectors  # [rows, d], [columns, d]
 
     def prepare(self, columns: Any) -> Floats:
         """The tile's vectors, packed."""
@@ -35,7 +35,7 @@ class Nearest:
     """A score is the largest inner product of the product's vector with one of the user's vectors."""
 
     def __init__(self, looks: Floats, starts: NDArray[np.int64], vectors: NDArray[Any], chunk: int) -> None:
-        self._looks, self._starts, self._vectors = padded(looks), starts, vectors  # [n, d'], [rows + 1], [columns, d]
+        self._looks, self._starts, self._vectors = looks, starts, vectors  # [n, d], [rows + 1], [columns, d]
         self._chunk = chunk
 
     def prepare(self, columns: Any) -> Floats:

@@ -1,17 +1,22 @@
-"""The innermost loops of ``vasg.training.sparse_kernel`` as LLVM instructions: what is summed up stays in vector registers.
+"""The innermost loops of matrix products as LLVM instructions: what is summed up stays in vector registers.
 
-Numba's own loops write a sum over rows to memory after each row. Every row here is WIDTH floats of a contiguous array.
+Numba's own loops write a sum to memory after each step. All arrays are contiguous. ``add_rows`` and ``add_products`` are
+those of ``vasg.training.sparse_kernel``, whose rows are WIDTH floats; ``multiply`` is that of ``vasg.scoring.product``,
+which takes ROWS rows and COLUMNS columns of the result at a time.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-_LANES, _REGISTERS = 8, 12  # twelve registers of eight floats, of the sixteen that AVX2 has
-WIDTH = _LANES * _REGISTERS
+_LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # floats in a register
+WIDTH = 96
+_REGISTERS = WIDTH // _LANES  # twelve of the sixteen that AVX2 has
+ROWS, _ACROSS = 4, _LANES // 4  # AVX-512 has twice as many
+COLUMNS = _LANES * _ACROSS
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, _LANES)
 
@@ -61,8 +66,43 @@ def _add_products(
     return types.void(total, rows, types.int64, tile, place, types.int64, types.int64), generate
 
 
+def _multiply(
+    typing: Any, a: Any, left: Any, stride: Any, b: Any, top: Any, depth: Any, out: Any, corner: Any, width: Any, add: Any
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """out[corner + r * width:][:COLUMNS] becomes a[left + r * stride:][:depth] @ b[top:][:depth * COLUMNS], for ROWS rows r.
+
+    ``b`` has its columns beside each other. With ``add`` the product is added to what is there.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b, out = (_data(context, builder, signature, arguments, n) for n in (0, 3, 6))
+        left, stride, top, depth, corner, width, add = (arguments[n] for n in (1, 2, 4, 5, 7, 8, 9))
+        rows, targets = (
+            [builder.gep(array, [builder.add(first, builder.mul(_INT(r), step))]) for r in range(ROWS)]
+            for array, first, step in ((a, left, stride), (out, corner, width))
+        )
+        zero = ir.Constant(_VECTOR, [0.0] * _LANES)
+        before = [[builder.select(add, _load(builder, row, v), zero) for v in range(_ACROSS)] for row in targets]
+        sums = [[cgutils.alloca_once_value(builder, value) for value in row] for row in before]
+        with cgutils.for_range_slice(builder, _INT(0), depth, _INT(1)) as (k, _):
+            line = builder.gep(b, [builder.add(top, builder.mul(k, _INT(COLUMNS)))])
+            columns = [_load(builder, line, v) for v in range(_ACROSS)]
+            for row, held in zip(rows, sums, strict=True):
+                factor = _everywhere(builder, builder.load(builder.gep(row, [k])))
+                for column, total in zip(columns, held, strict=True):
+                    builder.store(_fused(builder, factor, column, builder.load(total)), total)
+        for row, held in zip(targets, sums, strict=True):
+            for v, total in enumerate(held):
+                builder.store(builder.load(total), _vector(builder, row, v)).align = 4
+        return context.get_dummy_value()
+
+    count = types.int64
+    return types.void(a, count, count, b, count, count, out, count, count, types.boolean), generate
+
+
 add_rows: Any = intrinsic(_add_rows)
 add_products: Any = intrinsic(_add_products)
+multiply: Any = intrinsic(_multiply)
 
 
 def _data(context: Any, builder: Any, signature: Any, arguments: Any, number: int) -> Any:
