@@ -2,7 +2,7 @@
 
 At the edges of its blocks BLAS adds up an inner product in another order than inside them, on some processors. Then equal
 vectors have scores that differ in the last bit, where ties must tie and no score may depend on who else is in its block. Here
-every score is the sum of the same numbers in the same order, at nearly the same speed: blocks have one size.
+every score is the sum of the same numbers in the same order, dimension after dimension.
 """
 
 from typing import Any
