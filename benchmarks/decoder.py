@@ -14,7 +14,7 @@ from benchmarks import measure
 from benchmarks.data import Shop
 from vasg.config import Decoder
 from vasg.training import dropout
-from vasg.training.decoder import Layers, has_bfloat16
+from vasg.training.decoder import Layers, in_halves
 from vasg.training.worker import _keep_memory
 
 _PRODUCTS, _PASSES = 256, 10
@@ -33,7 +33,7 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
     theirs = nn.Sequential(*parts[:-2])
 
     def decoded() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16(x.device)):
+        with in_halves(x.device):
             return ours(x, keys).float()
 
     seconds = measure.alternate(

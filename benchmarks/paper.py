@@ -1,29 +1,19 @@
 """The whole training under the paper's own objective, its decoder in every step, against the half hour that the paper took."""
 
-import tempfile
-from pathlib import Path
-
-import torch
-
 from benchmarks import measure
 from benchmarks.data import Shop
-from benchmarks.training import measured, published
-from vasg.config import from_dict
+from benchmarks.training import device, trained
 
 _PAPER_SECONDS = 1800.0
 
 
 def run(shop: Shop, rounds: int) -> list[measure.Result]:
     """Trainings an hour on one worker with all cores, or a GPU; one round, however many are asked for: it is long."""
-    source = {"source": "feature_file", "path": "none.b"}
-    config = from_dict({"features": source, "train": {"objective": "paper", "baselines": []}})
-    with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
-        seconds, log = measured(published(shop, config, Path(folder)), config)
+    seconds, log = trained(shop, {"objective": "paper", "baselines": []})
     passes = ", ".join(f"{value:.3f}" for _, _, name, value in log if name == "vectors_auc")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return [
         measure.compare(
-            "paper's objective", shop.name, f"the paper's half hour; here: {device}", "trainings/h", 3600, [seconds],
+            "paper's objective", shop.name, f"the paper's half hour; here: {device()}", "trainings/h", 3600, [seconds],
             [_PAPER_SECONDS], f"AUC on validation pairs after each pass: {passes}",
         )
     ]  # fmt: skip

@@ -32,17 +32,25 @@ _COLD = 0.1  # share of the products that nobody is known to have bought
 
 def run(shop: Shop, rounds: int) -> list[measure.Result]:
     """Trainings an hour; one round, however many are asked for: it is long on a CPU."""
-    with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
-        config = from_dict({"features": {"source": "feature_file", "path": "none.b"}, "train": {"epochs": 1}})
-        warehouse = published(shop, config, Path(folder))
-        seconds, _ = measured(warehouse, config)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    seconds, _ = trained(shop, {"epochs": 1})
     return [
         measure.compare(
-            "training", shop.name, f"asked on a GPU: a minute; here: {device}", "trainings/h", 3600, [seconds], [_ASKED_SECONDS],
-            "floor: the features once through the closed forms and once through the mapping",
+            "training", shop.name, f"asked on a GPU: a minute; here: {device()}", "trainings/h", 3600, [seconds],
+            [_ASKED_SECONDS], "floor: the features once through the closed forms and once through the mapping",
         )
     ]  # fmt: skip
+
+
+def device() -> str:
+    """What trains here."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+
+
+def trained(shop: Shop, train: dict[str, Any]) -> tuple[float, Log]:
+    """``measured`` with this part of a configuration."""
+    config = from_dict({"features": {"source": "feature_file", "path": "none.b"}, "train": train})
+    with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
+        return measured(published(shop, config, Path(folder)), config)
 
 
 def measured(warehouse: Warehouse, config: Config) -> tuple[float, Log]:

@@ -47,7 +47,7 @@ def single_precision() -> Iterator[None]:
 def test_the_decoder_and_its_gradients_are_the_same_with_and_without_its_zeros(
     monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    monkeypatch.setattr(decoder, "has_bfloat16", lambda _: False)
+    monkeypatch.setattr(decoder, "_has_bfloat16", lambda _: False)
     before, found = torch.get_num_threads(), []
     torch.set_num_threads(threads)
     try:
@@ -63,7 +63,7 @@ def test_the_decoder_and_its_gradients_are_the_same_with_and_without_its_zeros(
 def test_rows_added_for_products_in_bfloat16_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for halves in (True, False):
-        monkeypatch.setattr(decoder, "has_bfloat16", lambda _, added=halves: added)
+        monkeypatch.setattr(decoder, "_has_bfloat16", lambda _, added=halves: added)
         monkeypatch.setattr(decoder, "_FEW", -1.0)
         found.append(_gradients())
     _same(*found)

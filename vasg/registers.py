@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 _LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # floats in a register
 WIDTH = 96
 _REGISTERS = WIDTH // _LANES  # twelve of the sixteen that AVX2 has
-ROWS, _ACROSS = 4, _LANES // 4  # AVX-512 has twice as many
+ROWS, _ACROSS = 4, _LANES // 4  # eight sums in those of AVX2, sixteen in the thirty-two of AVX-512
 COLUMNS = _LANES * _ACROSS
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, _LANES)

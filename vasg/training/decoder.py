@@ -33,7 +33,9 @@ class Layers(nn.Module):
 
     def forward(self, x: Tensor, dropout_key: Tensor | None = None) -> Tensor:
         """[n, in] -> [n, out]. ``dropout_key`` [n] (see ``dropout.keys``) switches dropout on, None off."""
-        rows, more = len(x), -len(x) % _ROWS if has_bfloat16(x.device) else 0
+        rows, more = len(x), -len(x) % _ROWS if _has_bfloat16(x.device) else 0
+        if not more:
+            return self._through(x, dropout_key)
         x = nn.functional.pad(x, (0, 0, 0, more))
         dropout_key = None if dropout_key is None else nn.functional.pad(dropout_key, (0, more))
         return self._through(x, dropout_key)[:rows]
@@ -49,15 +51,20 @@ class Layers(nn.Module):
         return x
 
 
+def in_halves(device: torch.device) -> torch.autocast:
+    """A context in which products are bfloat16, where a device multiplies in it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or _has_bfloat16(device))
+
+
 def _is_sparse(x: Tensor) -> bool:
     """Whether the products of what is not zero are the faster ones: with bfloat16 instructions all of them are faster."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or has_bfloat16(x.device):
+    if x.device.type != "cpu" or x.dtype != torch.float32 or _has_bfloat16(x.device):
         return False
     return int(x.count_nonzero()) <= _FEW * x.numel()
 
 
 @cache
-def has_bfloat16(device: torch.device) -> bool:
+def _has_bfloat16(device: torch.device) -> bool:
     """Whether this is a CPU that multiplies in bfloat16."""
     found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

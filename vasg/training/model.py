@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vasg import randomness
 from vasg.training import dropout
-from vasg.training.decoder import Layers, has_bfloat16
+from vasg.training.decoder import Layers, in_halves
 from vasg.training.features import Features
 from vasg.training.loss import Negatives, skip_gram
 from vasg.training.plan import Plan
@@ -119,8 +119,7 @@ class Vasg:
             return
         keys = dropout.keys(seed, number, product[chosen])
         x = self.rows.embeddings[rows[chosen]].requires_grad_()
-        halves = self.device.type == "cuda" or has_bfloat16(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=halves):
+        with in_halves(self.device):
             output = self.decoder(x, keys)
         error = (output.float() - self.features.of(product[chosen])).square().sum(1)  # m, ||f - f'||^2
         weighted = (weight * error).sum()
