@@ -5,6 +5,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from vasg.prefetch import prefetch
 from vasg.randomness import below, mix64
 
 _INTERLEAVED = 64  # walks in flight: enough loads at once to hide memory latency, few enough to stay in the L1 cache
@@ -37,14 +38,18 @@ def walk(
             for k in range(n):  # no memory in sight: vectorised
                 state[k] += golden
                 number[k] = mix64(state[k])
-            for k in range(n):  # all degrees at once
+            for k in range(n):  # all degrees at once ...
                 begin = np.uint64(indptr[current[k]])
                 degree = np.uint64(indptr[current[k] + np.uint64(1)]) - begin
                 address[k] = begin + below(number[k], degree)
-            for k in range(n):  # all neighbours at once
+                prefetch(indices, address[k])
+                if threshold is not None:
+                    prefetch(threshold, address[k])
+            for k in range(n):  # ... and all neighbours, each asked for in the loop before
                 if threshold is not None and np.uint32(number[k]) >= threshold[address[k]]:
                     node = alias[address[k]]
                 else:
                     node = indices[address[k]]
                 current[k] = np.uint64(node)
+                prefetch(indptr, current[k])
                 out[first + k, t] = node
