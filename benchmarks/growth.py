@@ -90,7 +90,7 @@ def edges_and_steps(nodes: int) -> dict[str, tuple[float, float]]:
 
         walk()
         steps, reads = _WALKS * (LENGTH - 1), _random_reads(indptr, indices)
-        return {"edge": (seconds, len(shop.user)), "step": (_timed(walk)[1], steps), "two reads of a step": reads}
+        return {"edge": (seconds, len(shop.user)), "step": (_timed(walk)[1], steps), "step's two reads": reads}
 
 
 def _random_reads(indptr: NDArray[Any], indices: NDArray[Any]) -> tuple[float, int]:

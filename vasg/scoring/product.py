@@ -11,11 +11,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vasg.prefetch import prefetch
 from vasg.registers import COLUMNS, ROWS, multiply
 
 _DEPTH = 128  # of what is added up at a time: its columns stay in the L1 cache
-# of the matrix that is turned, at a time: so that products are read line after line, and written within the cache
-_SMALL, _WIDE = 64, 128  # products, dimensions
+_WIDE = (
+    128  # dimensions of what is turned at a time: products are read line after line, and written within the L1 cache
+)
 _LINE = 16  # floats of a cache line
 
 Floats = NDArray[np.float32]
@@ -25,10 +27,12 @@ def packed(vectors: NDArray[Any]) -> Floats:
     """[blocks, d, COLUMNS] of vectors [n, d]: products side by side, dimensions below each other, zeros behind the last."""
     count, dim = vectors.shape
     shape = -(-count // COLUMNS), dim, COLUMNS
-    room = np.zeros(int(np.prod(shape)) + _LINE, np.float32)
+    room = np.empty(int(np.prod(shape)) + _LINE, np.float32)
     begin = -room.ctypes.data // room.itemsize % _LINE  # where a cache line does
     found = room[begin : begin + len(room) - _LINE].reshape(shape)
-    _turn(singles(vectors), found)
+    for block, first in zip(found, range(0, count, COLUMNS), strict=True):  # what is made single stays in the cache
+        _turn(singles(vectors[first : first + COLUMNS]), block)
+    found[count // COLUMNS :, :, count % COLUMNS :] = 0
     return found
 
 
@@ -50,14 +54,12 @@ def _widen(halves: Any, found: Any) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _turn(vectors: Any, found: Any) -> None:
+def _turn(vectors: Any, block: Any) -> None:
     count, dim = vectors.shape
-    for first in range(0, count, _SMALL):
-        for top in range(0, dim, _WIDE):
-            for j in range(first, min(count, first + _SMALL)):
-                vector, block, column = vectors[j], found[j // COLUMNS], j % COLUMNS
-                for k in range(top, min(dim, top + _WIDE)):
-                    block[k, column] = vector[k]
+    for top in range(0, dim, _WIDE):
+        for j in range(count):
+            for k in range(top, min(dim, top + _WIDE)):
+                block[k, j] = vectors[j, k]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -74,9 +76,12 @@ def product(users: Any, blocks: Any, out: Any) -> None:
         size = min(depth - top, _DEPTH)
         for block in range(len(blocks)):
             begin = (block * depth + top) * COLUMNS
+            following, floats = begin + depth * COLUMNS, size * COLUMNS  # what the next block begins with, and how much
             for row in range(0, count, ROWS):
                 corner = row * width + block * COLUMNS
                 multiply(rows, row * depth + top, depth, columns, begin, size, scores, corner, width, top > 0)
+                for at in range(floats * row // count, floats * (row + ROWS) // count, _LINE):
+                    prefetch(columns, following + at)
 
 
 @numba.njit(nogil=True, cache=True)
