@@ -25,8 +25,10 @@ class Cluster:
     seconds: float
 
     def environment(self) -> dict[str, str]:
-        """Environment of a spark-submit that stays on this machine's loopback interface."""
-        return environment() | {"SPARK_LOCAL_IP": "127.0.0.1"}
+        """Environment of a spark-submit that stays on this machine's loopback interface; nobody chose the executors' Python."""
+        own = environment() | {"SPARK_LOCAL_IP": "127.0.0.1"}
+        del own["PYSPARK_PYTHON"]
+        return own
 
     def executors(self) -> dict[int, Path]:
         """Process ids of the executors that run now, with the folder of their worker."""

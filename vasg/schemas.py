@@ -106,7 +106,7 @@ _ALL = (
             _column("node", _LONG, "the node"),
             _column("node_type", _STRING, "user or product"),
             _column("origin", _STRING, "trained, or mapped from the picture by M"),
-            _column("embedding", pa.list_(_FLOAT), "the vector, the same length D for the whole table"),
+            _column("embedding", pa.list_(_FLOAT), "train.dim + 1 numbers, a user's last one 1; under the paper's objective train.dim"),
         ),
     ),
     Table(
@@ -131,7 +131,7 @@ _ALL = (
         (
             _column("model", _STRING, "vasg or a baseline"),
             _column("setting", _STRING, "warm or cold: the kind of the test product"),
-            _column("candidates", _STRING, "all products, or those of the setting"),
+            _column("candidates", _STRING, "all (all products) or setting (those of the setting)"),
             _column("user", _LONG, "node of the user"),
             _column("product", _LONG, "node of the test product"),
             _column("above", _LONG, "candidates with a higher score"),
@@ -147,27 +147,27 @@ _ALL = (
             _column("setting", _STRING, "warm or cold; of these cold_natural, cold_held_out, warm_few_shot (see README)"),
             _column("candidates", _STRING, "all or setting"),
             _column("metric", _STRING, "auc, auc_strict, recall@K, ndcg@K, hit_rate@K; auc_lead (of vasg over this model)"),
-            _column("value", _DOUBLE, "mean over test pairs"),
+            _column("value", _DOUBLE, "mean over test pairs (hit_rate@K: over their users)"),
             _column("ci_low", _DOUBLE, "lower end of the 95 % bootstrap interval"),
             _column("ci_high", _DOUBLE, "upper end"),
             _column("n", _LONG, "test pairs"),
         ),
     ),
     Table(
-        "recommendations", "score", "The best products for every user, none of which the user is known to have bought.",
+        "recommendations", "score", "The best products for every user of nodes but those in uncovered; none that the user has bought.",
         (
             _column("user_id", _STRING, "the user"),
             _column("rank", _INT, "from 1, without gaps"),
             _column("product_id", _STRING, "the product"),
             _column("score", _FLOAT, "inner product of the two rows of embeddings"),
             _column("is_cold", _BOOL, "nobody had bought the product in the training data"),
-            _column("source", _STRING, "vasg, or the name of the labelled fallback"),
+            _column("source", _STRING, "vasg"),
             _column("run_id", _STRING, "the run"),
         ),
         (_column("run_date", pa.date32(), "day of the run"),),
     ),
     Table(
-        "uncovered", "score", "Users and products that the recommendations cannot cover, with the reason.",
+        "uncovered", "score", "Users and products of nodes that the recommendations cannot cover, with the reason.",
         (
             _column("id", _STRING, "user_id or product_id"),
             _column("node_type", _STRING, "user or product"),
@@ -223,7 +223,11 @@ def markdown() -> str:
     lines = [
         "# Tables", "",
         "Parquet, in versions under `--root`; `vasg path --root DIR TABLE` prints the directory of the current one.",
-        "Each table has one writer. This page is generated: `python -m vasg.schemas > docs/tables.md`.",
+        "In DuckDB: `SELECT * FROM read_parquet('THAT_DIRECTORY/**/*.parquet') WHERE user_id = 'U' ORDER BY rank`.",
+        "A version of recommendations holds one run_date; those of earlier days are earlier versions (`vasg history`).",
+        "Other tables name users and products by their numbers in nodes. A list is the best scores without what was bought,",
+        "and with at most the share `score.max_cold_share` of products that nobody had bought.", "",
+        "A table has one writer in each configuration. This page is generated: `python -m vasg.schemas > docs/tables.md`.",
     ]  # fmt: skip
     for table in TABLES.values():
         lines += [

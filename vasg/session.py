@@ -1,5 +1,7 @@
 """The Spark session of a job: started in the background, checked, and ended without waiting for what nobody needs."""
 
+import os
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Thread
 
@@ -38,6 +40,7 @@ class Session:
         return self._started
 
     def _start(self, own: bool) -> SparkSession:
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # of the executors: not whatever python3 their hosts have
         builder = SparkSession.builder.appName(self._name)
         for key, value in self.settings.items():
             builder = builder.config(key, value)
