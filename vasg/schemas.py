@@ -106,7 +106,7 @@ _ALL = (
             _column("node", _LONG, "the node"),
             _column("node_type", _STRING, "user or product"),
             _column("origin", _STRING, "trained, or mapped from the picture by M"),
-            _column("embedding", pa.list_(_FLOAT), "train.dim + 1 numbers, a user's last one 1; under the paper's objective train.dim"),
+            _column("embedding", pa.list_(_FLOAT), "train.dim + 1 numbers, a user's last is 1; objective paper: train.dim"),
         ),
     ),
     Table(
@@ -154,7 +154,7 @@ _ALL = (
         ),
     ),
     Table(
-        "recommendations", "score", "The best products for every user of nodes but those in uncovered; none that the user has bought.",
+        "recommendations", "score", "The best products, not bought yet, for every user of nodes who is not in uncovered.",
         (
             _column("user_id", _STRING, "the user"),
             _column("rank", _INT, "from 1, without gaps"),
