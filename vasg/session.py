@@ -40,7 +40,9 @@ class Session:
         return self._started
 
     def _start(self, own: bool) -> SparkSession:
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # of the executors: not whatever python3 their hosts have
+        os.environ.setdefault(
+            "PYSPARK_PYTHON", sys.executable
+        )  # of the executors: not whatever python3 their hosts have
         builder = SparkSession.builder.appName(self._name)
         for key, value in self.settings.items():
             builder = builder.config(key, value)
