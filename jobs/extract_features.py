@@ -15,7 +15,10 @@ def body(job: Job) -> None:
     publication.add(FEATURES, result.features, result.facts)
     publication.add(REJECTS, result.rejects)
     job.count(
-        pictures=result.total, rejected=sum(result.bad.values()), encoder=job.config.features.encoder, **result.bad
+        pictures=result.total,
+        rejected=sum(result.rejected.values()),
+        encoder=job.config.features.encoder,
+        **result.rejected,
     )
 
 

@@ -42,6 +42,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("[split]\ntest_fraction = 1.5", "split.test_fraction: .*found 1.5"),
         ("seed = -1", "seed: .*found -1"),
         ("run_date = 'tomorrow'", "run_date: .*found 'tomorrow'"),
+        ("run_date = '2025-02-30'", "run_date: .*found '2025-02-30'"),
         ("walks = 3", "walks: .*found 3"),
         ("[train]\nworkers = 3", r"walks.lanes \(4\) must be a multiple of train.workers \(3\)"),
         ("seed = ", "config.toml cannot be read: "),

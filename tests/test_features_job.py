@@ -151,7 +151,7 @@ def test_the_first_good_one_of_several_pictures_of_a_product_counts(
     for name in ("p0_[a].png", "p3_a.png", "p3_b.png"):  # without content, and no picture
         (tmp_path / "images" / name).write_bytes(b"" if "a" in name else b"PNG")
     (tmp_path / "images" / "p0_[b].png").write_bytes(saved(noise(30, 40, 4), "PNG"))
-    overrides = (f"features.path={tmp_path}/images/{{product_id}}_*.png", "features.max_bad_fraction=0.7")
+    overrides = (f"features.path={tmp_path}/images/{{product_id}}_*.png", "features.max_bad_fraction=0.5")
     assert run_job("extract_features", config, tmp_path / "root", *overrides) == 0
     warehouse = Warehouse(tmp_path / "root")
     found = features(warehouse)
@@ -162,7 +162,8 @@ def test_the_first_good_one_of_several_pictures_of_a_product_counts(
         "p1_b": extract.SURPLUS, "p1_c": extract.SURPLUS, "p2_b": extract.SURPLUS,
         "p0_[a]": EMPTY, "p3_a": EMPTY, "p3_b": NOT_A_PICTURE,
     }  # fmt: skip
-    assert run_job("extract_features", config, tmp_path / "other", overrides[0]) == 65
+    # three of the six that were needed
+    assert run_job("extract_features", config, tmp_path / "other", overrides[0], "features.max_bad_fraction=0.4") == 65
 
 
 def test_surplus_needs_a_product() -> None:
@@ -187,7 +188,8 @@ def test_features_that_are_not_finite_or_all_zero_are_rejected(tmp_path: Path, m
     monkeypatch.setattr(extract, "_encoder", lambda name, weights: Odd())
     paths = [f"file:{tmp_path}/{number}.png" for number in range(1, 6)]
     contents = [saved(noise(number, 2), "PNG") for number in range(1, 6)]
-    batches: Iterator[pa.RecordBatch] = iter([pa.RecordBatch.from_pydict({"path": paths, "content": contents})])
+    whole = pa.RecordBatch.from_pydict({"path": paths, "content": contents})
+    batches: Iterator[pa.RecordBatch] = iter([whole.slice(0, 3), whole.slice(3)])  # no good one in the first
     task = EncodePictures(PathPattern(f"{tmp_path}/{{product_id}}.png"), "odd", "", facts(Odd()), 100, frozenset())
     found = dict(task(batches))
     assert found[FEATURES].to_pydict() == {"product_id": ["4", "5"], "feature": [[1, 2, 4], [1, 2, 5]]}

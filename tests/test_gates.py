@@ -19,7 +19,7 @@ from vasg.tables import Warehouse
 
 CONFIG = "run_date = '2024-05-06'\n[features]\nsource = 'feature_file'\n[score]\ntop_k = 10\nbootstrap = 20\nmetric_k = [5]\n"
 SANE = {
-    "rows": 1000, "products": 300, "cold_share": 0.1, "spread": 2.0, "basis": "same",
+    "rows": 1000, "products": 300, "cold_share": 0.1, "spread": 2.0, "basis": "same", "seed": 0,
     "auc": {"warm": [0.80, 0.79, 0.81, 500], "cold": [0.70, 0.68, 0.72, 500]},
 }  # fmt: skip
 
@@ -62,13 +62,19 @@ def test_other_settings_of_the_data_are_not_held_against_the_last_version() -> N
     assert refused(spread=0.0, basis="other") == ["max_spread_change"]
 
 
+def test_auc_is_not_held_against_that_of_other_pairs() -> None:
+    worse = {"auc": {"warm": [0.77, 0.76, 0.78, 500]}}
+    assert refused(**worse, seed=1) == []
+    assert refused(**worse, seed=1, rows=699) == ["min_rows"]
+
+
 SHARE = st.floats(0, 1)
 AUC = st.tuples(st.lists(SHARE, min_size=3, max_size=3).map(sorted), st.integers(0, 999)).map(
     lambda drawn: [drawn[0][1], drawn[0][0], drawn[0][2], drawn[1]]
 )
 FIGURES = st.fixed_dictionaries({
     "rows": st.integers(0, 10**9), "products": st.integers(0, 10**6), "cold_share": SHARE, "spread": st.floats(0, 1e6),
-    "basis": st.just("same"), "auc": st.dictionaries(st.sampled_from(["warm", "cold"]), AUC),
+    "basis": st.just("same"), "seed": st.just(0), "auc": st.dictionaries(st.sampled_from(["warm", "cold"]), AUC),
 })  # fmt: skip
 
 

@@ -92,6 +92,14 @@ def test_any_file_name(spark: SparkSession, tmp_path: Path, name: str) -> None:
     assert parse(spark, tmp_path, **NAMES)[0] == [("u", "p", 1.0, 0)]
 
 
+def test_parquet_columns_may_be_called_as_ours_are(spark: SparkSession, tmp_path: Path) -> None:
+    columns = {"Source": ["u1", "u2"], "block": ["p1", "p2"], "value": [4.0, 5.0], "position": [7, 8]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    names = dict(zip(("user_column", "product_column", "rating_column", "timestamp_column"), columns, strict=True))
+    found = parse(spark, tmp_path / "t.parquet", format="parquet", **names)
+    assert found == ([("u1", "p1", 4.0, 7), ("u2", "p2", 5.0, 8)], [], 2)
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_ids_in_brackets_are_ids(spark: SparkSession, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"t.{kind}"

@@ -137,6 +137,7 @@ sys.exit(cli.main(["run", "--config", "config.toml", "--root", "root"]))
         (["run", "--config", "none.toml", "--root", "r"], 66, "none.toml does not exist"),
         (["run", "--config", "config.toml", "--root", "r", "--set", "sede=1"], 78, "did you mean seed?"),
         (["run", "--config", "config.toml", "--root", "r", "--properties-file", "no.conf"], 78, "no.conf does not exist"),
+        (["run", "--config", "config.toml", "--root", "r#1"], 64, "reads no path with # or ?"),
         (["path", "--root", "r", "walks"], 66, "run generate_walks first"),
         (["path", "--root", "r", "wlaks"], 66, "there is no table wlaks"),
         (["run", "--config", "config.toml", "--root", "raw.csv"], 73, "cannot be created"),
@@ -150,6 +151,26 @@ def test_what_cannot_be_done_is_one_line_and_a_code(
     assert message in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
     assert not (shop / "r" / "tables").exists()
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_java_that_does_not_start_is_a_fault_of_the_machine(vasg: Command, shop: Path) -> None:
+    (shop / "my.conf").write_text((HOME / "spark_conf" / "local.conf").read_text() + "spark.driver.memory 99999g\n")
+    answer = vasg("run", "--config", "config.toml", "--root", "r", "--properties-file", "my.conf")
+    assert answer.returncode == 78
+    assert answer.stderr.startswith("vasg preprocess_reviews: spark-submit ended with 1 before the job began: ")
+    assert "run vasg doctor, and see " in answer.stderr
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_a_cluster_that_cannot_be_reached_means_try_later(vasg: Command, shop: Path) -> None:
+    settings = "spark.master spark://127.0.0.1:1\nspark.driver.host 127.0.0.1\nspark.ui.enabled false\n"
+    (shop / "my.conf").write_text(settings)
+    answer = vasg("run", "--config", "config.toml", "--root", "r", "--properties-file", "my.conf")
+    assert answer.returncode == 75, answer.stderr
+    assert answer.stderr.startswith("vasg preprocess_reviews: Spark could not start: ")
 
 
 def test_a_root_that_is_held_is_told_to_try_later(vasg: Command, shop: Path) -> None:

@@ -126,6 +126,18 @@ def test_changed_outside_files_undo_the_stage_that_reads_them(done: tuple[dict[s
     assert state(tree, warehouse)["preprocess_reviews"] is False
 
 
+def test_a_stage_whose_table_another_one_has_replaced_is_not_up_to_date(done: tuple[dict[str, Any], Warehouse]) -> None:
+    tree, warehouse = done
+    pictures = from_dict(tree | {"features": {"source": "pictures", "path": tree["features"]["path"]}})
+    extract = stage(pictures, "extract_features")
+    publish(extract, pictures, warehouse)
+    assert is_up_to_date(extract, pictures, warehouse)
+    publish(
+        stage(from_dict(tree), "preprocess_reviews"), from_dict(tree), warehouse
+    )  # features come from the file again
+    assert not is_up_to_date(extract, pictures, warehouse)
+
+
 def test_another_content_of_an_input_table_undoes_a_stage_the_same_content_does_not(
     done: tuple[dict[str, Any], Warehouse],
 ) -> None:
@@ -154,7 +166,7 @@ def test_a_stage_without_its_inputs_is_not_up_to_date_and_has_no_fingerprint(tmp
 
 def test_only_scoring_depends_on_the_day(done: tuple[dict[str, Any], Warehouse]) -> None:
     _, warehouse = done
-    for name in ("nodes", "interactions", "image_features", "embeddings", "baseline_embeddings", "baseline_embeddings"):
+    for name in ("nodes", "interactions", "image_features", "walks", "embeddings", "baseline_embeddings"):
         with warehouse.publication("x", "run", "") as publication:
             publication.write_arrow(name, rows(name, 1))
             publication.commit("", {})

@@ -48,24 +48,26 @@ def trained(directory: Path, **settings: Any) -> tuple[Plan, Vasg, Vasg, Mapping
 
 def test_the_better_term_gets_the_weight(tmp_path: Path) -> None:
     this = plan(tmp_path, config())
-    blend = choose(this, {"good": term(STYLE), "noise": term(NOISE)}, {"good": 0.1, "noise": 3.0})
+    blend = choose(this, Workers(1), {"good": term(STYLE), "noise": term(NOISE)}, {"good": 0.1, "noise": 3.0})
     assert blend.weight["good"] > blend.weight["noise"]
     assert blend.auc > 0.7
-    other = choose(this, {"good": term(NOISE), "noise": term(STYLE)}, {"good": 0.1, "noise": 3.0})
+    other = choose(this, Workers(1), {"good": term(NOISE), "noise": term(STYLE)}, {"good": 0.1, "noise": 3.0})
     assert other.weight["good"] < other.weight["noise"]
 
 
 def test_a_term_that_is_the_same_for_all_does_not_count(tmp_path: Path) -> None:
     this = plan(tmp_path, config())
     third = np.ones((USERS + WARM + COLD, 1), np.float32) / 3  # whose mean is rounded
-    blend = choose(this, {"good": term(STYLE), "same": lambda nodes: third[nodes]}, {"good": 1.0, "same": 1.0})
+    blend = choose(
+        this, Workers(1), {"good": term(STYLE), "same": lambda nodes: third[nodes]}, {"good": 1.0, "same": 1.0}
+    )
     assert set(blend.factors()) == {"good"}
 
 
 def test_no_other_value_of_one_weight_is_better(tmp_path: Path) -> None:
     this = plan(tmp_path, config())
     terms = {"mixed": term(STYLE + 2 * NOISE), "noise": term(NOISE)}
-    blend = choose(this, terms, {"mixed": 1.0, "noise": 1.0})
+    blend = choose(this, Workers(1), terms, {"mixed": 1.0, "noise": 1.0})
 
     def auc(weight: dict[str, float]) -> float:  # the slow way, pair by pair
         factors = Blend(weight, blend.unit, 0.0).factors()

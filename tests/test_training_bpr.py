@@ -73,9 +73,11 @@ def test_negatives_are_products_the_user_did_not_buy() -> None:
     assert np.mean([(u, n) in bought for (u, _), n in zip(pairs.tolist(), negative.tolist(), strict=True)]) < 0.02
 
 
+@pytest.mark.fault
 def test_whoever_is_told_to_stop_stops() -> None:
     pairs, held_out, looks = shop()
     stop = Event()
     stop.set()
-    with pytest.raises(CancelledError):
-        bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out), seed=0, stop=stop)
+    for judged in (held_out, held_out[:0]):
+        with pytest.raises(CancelledError):
+            bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, judged), seed=0, stop=stop)

@@ -15,6 +15,7 @@ from training_shop import LANES, LENGTH, config, plan
 from vasg import randomness
 from vasg.errors import DataError
 from vasg.training import checkpoint, decoder, dropout
+from vasg.training.features import Features
 from vasg.training.row_optimizers import RowAdagrad, RowAdam
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
@@ -158,3 +159,17 @@ def test_a_machine_that_cannot_read_a_checkpoint_does_not_ask_to_remove_it(
     monkeypatch.setattr(torch, "load", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "input/output error")))
     with pytest.raises(OSError, match="input/output error"):
         checkpoint.load(tmp_path, Workers(1), torch.device("cpu"))
+
+
+def test_features_are_measured_on_warm_products_alone(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).gamma(2.0, 3.0, (2600, 7)).astype(np.float16)
+    has = np.arange(2600) % 5 != 0
+    np.save(tmp_path / "values.npy", values)
+    np.save(tmp_path / "has.npy", has)
+    found = Features(str(tmp_path / "values.npy"), str(tmp_path / "has.npy"), 2500, torch.device("cpu"))
+    rows = values[:2500][has[:2500]].astype(np.float64)
+    rows /= np.sqrt(np.square(rows).mean())
+    assert found.positive
+    np.testing.assert_allclose(found.variance, np.square(rows - rows.mean(0)).mean(0).sum(), rtol=1e-6)
+    np.testing.assert_allclose(found.deviation.numpy(), rows.std(0), rtol=1e-5)
+    np.testing.assert_allclose(found.of(torch.tensor([1, 2])).numpy(), rows[:2], rtol=1e-5)

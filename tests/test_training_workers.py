@@ -15,13 +15,14 @@ import torch
 from pyspark.sql import SparkSession
 from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
-from vasg.errors import ConfigurationError, OutputError, TryLater
+from vasg.errors import ConfigurationError, OutputError, TryLater, VasgError
 from vasg.signals import ends_in_order
 from vasg.training import model, worker
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
+from vasg.training.walk_reader import batches
 from vasg.training.worker import choose_device, train
 from vasg.training.workers import Workers, launch
 
@@ -132,6 +133,16 @@ def test_resumed_training_equals_an_unbroken_one(tmp_path: Path, monkeypatch: py
     assert log == expected_log
 
 
+def test_the_decoder_never_sees_all_products_of_a_large_batch(tmp_path: Path) -> None:
+    this = plan(tmp_path, config(decoder={"every": 1, "products_per_step": 4}))
+    features = Features(this.features, this.has_feature, WARM, torch.device("cpu"))
+    learner, seen = Vasg(this, Workers(1), features, torch.device("cpu")), []
+    learner.decoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    for number, batch in enumerate(batches(this.groups, 0, 1, 0, 0)):
+        learner.step(batch, number, 0.1)
+    assert 0 < max(seen) < WARM / 2
+
+
 @pytest.mark.fault
 def test_errors_of_workers_keep_their_meaning(tmp_path: Path, spark: SparkSession) -> None:
     if torch.cuda.is_available():
@@ -149,6 +160,16 @@ def test_training_on_cpu_for_want_of_a_gpu_is_said_once(capsys: pytest.CaptureFi
     second.index = 1
     assert {choose_device(wanted, each).type for wanted in ("auto", "cpu") for each in (first, second)} == {"cpu"}
     assert capsys.readouterr().out == "train: no usable GPU here, training on CPU\n"
+
+
+@pytest.mark.fault
+def test_more_workers_on_a_host_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    workers = Workers(1)
+    workers.local_size = 2
+    with pytest.raises(ConfigurationError, match="2 training workers on a host with 1 GPUs"):
+        choose_device("auto", workers)
 
 
 @pytest.mark.fault
@@ -208,7 +229,20 @@ def test_a_lost_worker_means_try_later(tmp_path: Path, spark: SparkSession) -> N
 
 
 def _dies(workers: Workers, plan: Plan) -> None:
-    raise RuntimeError("worker fails")
+    os._exit(1)
+
+
+@pytest.mark.fault
+def test_a_bug_is_none_that_trying_later_mends(tmp_path: Path, spark: SparkSession) -> None:
+    with pytest.raises(VasgError, match="training worker met an internal error: ZeroDivisionError: ") as caught:
+        launch(_divides, None, 2, "spark", lambda: spark, tmp_path / "progress.log")
+    assert caught.value.exit_code == 70
+
+
+def _divides(workers: Workers, _: None) -> None:
+    if workers.index == 1:
+        print(1 // 0)
+    workers.wait()
 
 
 def test_products_without_a_picture_are_trained_but_never_mapped(tmp_path: Path) -> None:

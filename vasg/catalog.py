@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ class Catalogs:
 
     def all(self) -> list[dict[str, Any]]:
         """The content of all catalogs, oldest first."""
-        return [_read(path) for path in self.files()]
+        found = []
+        for path in self.files():
+            with suppress(FileNotFoundError):  # removed as too old since it was listed
+                found.append(_read(path))
+        return found
 
     def latest(self) -> dict[str, Any]:
         """What counts now: ``{"sequence", "tables": {name: {"version", "digest", "rows", "stage"}}, ...}``."""

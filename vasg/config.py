@@ -10,6 +10,7 @@ import os
 import tomllib
 import typing
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -35,6 +36,12 @@ LearnedBaseline = Literal["skipgram", "bpr", "vbpr"]
 def _odd(value: int) -> int:
     if value % 2 == 0:
         raise ValueError("window is the full width around a node, an odd number (7 = 3 on each side)")
+    return value
+
+
+def _a_day(value: str) -> str:
+    if value:
+        date.fromisoformat(value)  # its ValueError says what is wrong
     return value
 
 
@@ -201,7 +208,7 @@ class Config:
     """The whole configuration. ``seed`` governs split, walks, initialisation and sampling."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    run_date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")] = ""  # "" = today, UTC
+    run_date: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$"), AfterValidator(_a_day)] = ""  # "" = today, UTC
     reviews: Reviews = Reviews()
     features: Features = Features()
     split: Split = Split()

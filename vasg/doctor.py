@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from vasg.cores import cores
 from vasg.errors import ConfigurationError
 
 JAVA_VERSIONS = (17, 21)
@@ -53,7 +54,7 @@ def check_java() -> str:
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     mend = "install Java 17 (as root: apt-get install -y openjdk-17-jre-headless) or set JAVA_HOME to a Java 17 or 21"
-    if not java or not Path(java).exists():
+    if not java or not os.access(java, os.X_OK):
         raise ConfigurationError(f"no Java at {java}; {mend}" if java else f"no java on PATH and no JAVA_HOME; {mend}")
     answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     version = re.search(r'version "((\d+)[^"]*)"', answer.stderr)
@@ -123,7 +124,7 @@ def check_memory() -> str:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GIB
     if total < 4:
         raise ConfigurationError(f"{total:.1f} GiB of memory, the demo needs 4; use a larger machine")
-    return f"{total:,.0f} GiB, {os.cpu_count()} cores"
+    return f"{total:,.0f} GiB, {cores()} cores"
 
 
 def _version_of(package: str, module: str | None = None) -> str:

@@ -4,10 +4,16 @@ The message is one readable line: what is wrong, where, and what to do next.
 """
 
 import errno
+import os
 import re
 from typing import Any
 
-# How Java, numpy and torch say so.
+# How Java, Arrow, numpy and torch say so.
+_DENIED = (
+    r"(?i)permission denied[^\n]*?: '([^'\n]+)'"
+    r"|local file '([^'\n]+)'[^\n]*permission denied"
+    r"|(/[^\n]+) \(permission denied\)"
+)
 _NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
 
 
@@ -84,9 +90,17 @@ def expected(error: BaseException) -> VasgError | None:
         isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     ):
         return OutputError("no space left on the device (output or spark.local.dir); free some and run again")
-    if isinstance(error, PermissionError):
-        return OutputError(f"{error.filename}: permission denied")
+    denied = re.search(_DENIED, text)
+    if denied:
+        path = next(part for part in denied.groups() if part)
+        unreadable_input = os.path.exists(path) and not os.access(path, os.R_OK)
+        return (InputMissing if unreadable_input else OutputError)(f"{path}: permission denied")
     return None
+
+
+def java_cause(error: Any) -> str:
+    """What Java said, not our call of it, in one line."""
+    return first_line(re.sub(r"^An error occurred while calling \S+\n: ", "", str(error).strip()))
 
 
 def _first_cause(text: str) -> str:

@@ -1,6 +1,5 @@
 """The image features of given products as one matrix in memory, read from Parquet without the JVM."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vasg import schemas
+from vasg.cores import cores
 from vasg.errors import DataError
 from vasg.tables import Warehouse
 
@@ -58,7 +58,7 @@ def _fill(warehouse: Warehouse, position: NDArray[Any], products: int, dtype: ty
     def fill(group: tuple[Path, int, int]) -> bool:
         return all(_put(matrix, position[begin : begin + len(batch)], batch) for begin, batch in _batches(*group))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a Parquet column is decoded on one core
+    with ThreadPoolExecutor(cores()) as pool:  # a Parquet column is decoded on one core
         return matrix if all(pool.map(fill, groups)) else None
 
 
@@ -110,7 +110,7 @@ def transformed(
         part = slice(begin, begin + _BATCH)
         result[part] = function(features[part].astype(np.float32))
 
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy converts on one core
+    with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:  # numpy converts on one core
         list(pool.map(transform, range(0, len(features), _BATCH)))
     result[~has_feature] = 0
     return result

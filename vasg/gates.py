@@ -68,7 +68,7 @@ def figures(config: Config, directory: Path, parts: Sequence[Part], metrics: pa.
     }
     return {
         "rows": rows, "products": len(products), "cold_share": cold / max(rows, 1), "spread": spread / max(lists, 1),
-        "auc": auc, "basis": _basis(config),
+        "auc": auc, "seed": config.seed, "basis": _basis(config),
     }  # fmt: skip
 
 
@@ -95,6 +95,8 @@ def compare(new: Figures, last: Figures, limits: Gates) -> Iterator[str]:
             f"max_cold_change: share of cold products {new['cold_share']:.2f}, was {last['cold_share']:.2f} "
             f"({change:+.2f}, at most {limits.max_cold_change:g} up or down)"
         )
+    if new["seed"] != last.get("seed"):  # which held out other pairs
+        return
     for setting, (value, _, highest, pairs) in new["auc"].items():
         before, lowest, _, pairs_before = last["auc"].get(setting, (0.0, 0.0, 0.0, 0))
         if min(pairs, pairs_before) >= _MIN_PAIRS and highest < lowest and before - value > limits.max_auc_drop:

@@ -3,13 +3,13 @@
 import hashlib
 import importlib.metadata
 import importlib.resources
-import os
 import platform
 from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from vasg import __version__
+from vasg.cores import cores
 
 _PACKAGES = ("pyspark", "torch", "horovod", "petastorm", "pyarrow", "numpy")
 _READERS = ("report", "analysis", "sweep")  # folders of the package that no stage uses
@@ -19,7 +19,7 @@ def machine() -> str:
     """Processor and cores."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {cores()} cores"
 
 
 def made_with() -> dict[str, str]:

@@ -131,7 +131,7 @@ def _is_stale(path: Path, holder: dict[str, Any]) -> bool:
     except FileNotFoundError:  # given back meanwhile
         return False
     finally:
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # gc takes it for a leftover
 
 
 def _here() -> dict[str, str]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from vasg import schemas
 from vasg.catalog import now
+from vasg.cores import cores
 from vasg.errors import DataError
 from vasg.failpoints import failpoint
 from vasg.files import make_directory, sha256, sync, write_atomically
@@ -85,7 +86,7 @@ class Publication:
         directory = self.directory(table)
         if parts is None:
             found = sorted(p for p in directory.rglob("*.parquet") if not p.name.startswith(("_", ".")))
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            with ThreadPoolExecutor(max_workers=cores()) as pool:
                 parts = list(pool.map(lambda path: describe(path, directory), found))
         parts = sorted(parts, key=lambda part: part.path)
         if not parts:  # readers need a file with the schema even where there is no row

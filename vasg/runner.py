@@ -14,7 +14,7 @@ from typing import Any
 import pyspark
 
 from vasg.config import load
-from vasg.errors import ConfigurationError, UsageError
+from vasg.errors import EXIT_CODES, ConfigurationError, UsageError
 from vasg.job import describe, new_run_id
 from vasg.signals import ends_in_order, passed_on
 from vasg.stages import Stage, is_up_to_date, stages
@@ -49,7 +49,11 @@ def run(
                     continue
                 forced = this.name == first
                 command = _command(this, config_path, root, overrides, properties_file, verbose, forced)
-                code = _submit(command, directory / f"{this.name}.log")
+                log = directory / f"{this.name}.log"
+                code = _submit(command, log)
+                if 0 < code < 128 and code not in EXIT_CODES.values():  # of spark-submit itself: no job ends so
+                    print(f"vasg {this.name}: {_no_start(code, log)}", file=sys.stderr)
+                    code = ConfigurationError.exit_code
                 summary = directory / f"{this.name}.json"
                 summaries.append(
                     json.loads(summary.read_text()) if code == 0 else {"stage": this.name, "status": f"failed ({code})"}
@@ -72,6 +76,12 @@ def _keep(path: Path, record: dict[str, Any]) -> None:
         path.write_text(json.dumps(record, indent=1))
     except OSError as error:
         print(f"{path} cannot be written: {error.strerror}")
+
+
+def _no_start(code: int, log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    why = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"spark-submit ended with {code} before the job began: {why}; run vasg doctor, and see {log}"
 
 
 def _select(all_stages: list[Stage], first: str | None, last: str | None) -> list[Stage]:

@@ -7,6 +7,7 @@ from threading import Thread
 
 from pyspark.sql import SparkSession
 
+from vasg.errors import TryLater, java_cause
 from vasg.preflight import preflight
 
 # Results depend on these, so they are set here and not left to a properties file.
@@ -46,7 +47,10 @@ class Session:
         builder = SparkSession.builder.appName(self._name)
         for key, value in self.settings.items():
             builder = builder.config(key, value)
-        session = builder.getOrCreate()
+        try:
+            session = builder.getOrCreate()
+        except Exception as error:  # the cluster cannot be reached, or has no place
+            raise TryLater(f"Spark could not start: {java_cause(error)}") from error
         if own:
             self._own = session
             preflight(session.sparkContext)

@@ -1,6 +1,7 @@
 """Which users and products take part, and which of their pairs are held out for validation and test.
 
-Counter-based hashes of the ids decide, so what happens to a user depends on nothing but that user's own products.
+Counter-based hashes of the ids decide, so what happens to a user depends on nothing but that user's own
+products; with the method "time" also on when all purchases were made.
 """
 
 from collections.abc import Iterator

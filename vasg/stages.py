@@ -57,7 +57,7 @@ def stages(config: Config) -> list[Stage]:
             ("walks", "train"),
         ),
         Stage(
-            "score", ("nodes", "interactions", "image_features", "embeddings", "baseline_embeddings"),
+            "score", ("nodes", "interactions", "image_features", "walks", "embeddings", "baseline_embeddings"),
             ("pair_ranks", "metrics", "recommendations", "uncovered"), ("score",),
         ),
     ]  # fmt: skip
@@ -98,8 +98,10 @@ def fingerprint(stage: Stage, config: Config, warehouse: Warehouse) -> str:
 def is_up_to_date(stage: Stage, config: Config, warehouse: Warehouse) -> bool:
     """Whether the published tables of the stage are what running it again would give."""
     catalog = warehouse.catalog()
-    done = catalog["stages"].get(stage.name)
-    if done is None or any(table not in catalog["tables"] for table in stage.reads + stage.writes):
+    done, tables = catalog["stages"].get(stage.name), catalog["tables"]
+    if done is None or any(table not in tables for table in stage.reads + stage.writes):
+        return False
+    if any(tables[table]["stage"] != stage.name for table in stage.writes):  # another source of features came between
         return False
     return bool(done["fingerprint"] == fingerprint(stage, config, warehouse))
 

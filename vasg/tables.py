@@ -27,7 +27,8 @@ import pyarrow.parquet as pq
 
 from vasg import schemas
 from vasg.catalog import Catalogs
-from vasg.errors import DataError, InputMissing
+from vasg.cores import cores
+from vasg.errors import DataError, InputMissing, UsageError
 from vasg.files import make_directory, sha256
 from vasg.lock import lock
 from vasg.publication import MANIFEST, STAGED, Part, Publication, remove_version
@@ -45,6 +46,8 @@ class Warehouse:
 
     def __init__(self, root: str | Path, catalog: dict[str, Any] | None = None) -> None:
         self.root = Path(root).resolve()
+        if {"#", "?"} & set(str(self.root)):
+            raise UsageError(f"--root {self.root}: Petastorm reads no path with # or ?; choose another folder")
         self.catalogs = Catalogs(self.root / "catalog")
         self._pinned = catalog
 
@@ -98,7 +101,7 @@ class Warehouse:
                 "" if sha256(path) == part.sha256 else f"{path} has other content than was published (sha256 differs)"
             )
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        with ThreadPoolExecutor(max_workers=cores()) as pool:
             for found in pool.map(problem, self.parts(table)):
                 if found:
                     raise DataError(f"table {table}: {found}; restore the file or run {writer} again with --from")

@@ -156,7 +156,7 @@ def gc(root: str | Path, run_id: str, keep: int) -> Removed:
                 removed.runs += 1
         for path in [*warehouse.root.iterdir(), *warehouse.catalogs.folder.iterdir()]:
             if _TEMPORARY.fullmatch(path.name):
-                path.unlink()
+                path.unlink(missing_ok=True)  # it was in use after all
     return removed
 
 

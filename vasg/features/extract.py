@@ -42,13 +42,13 @@ Reject = tuple[str, str, str]  # path, reason, detail
 
 @dataclass(frozen=True)
 class Extracted:
-    """The files of both tables, what is to be kept with the features, and how many of ``total`` pictures are bad, by reason."""
+    """The files of both tables, what is to be kept with the features, and how many of ``total`` pictures have none, by reason."""
 
     features: list[Part]
     rejects: list[Part]
     facts: dict[str, str | int]
     total: int
-    bad: dict[str, int]
+    rejected: dict[str, int]
 
 
 def extract_features(spark: SparkSession, settings: Features, features: Path, rejects: Path) -> Extracted:
@@ -56,14 +56,14 @@ def extract_features(spark: SparkSession, settings: Features, features: Path, re
 
     Memory on the driver: the paths of all pictures; in a task: 16 files, one picture being decoded, 512 features. Raises
     ConfigurationError for a wrong pattern or encoder, InputMissing when there is no picture, and DataError when more than
-    ``settings.max_bad_fraction`` of them are bad. Of several pictures of a product the first that is good counts.
+    ``settings.max_bad_fraction`` of them are bad. Of several pictures of a product the first that is good counts, and
+    those behind it are neither good nor bad.
     """
     pattern = PathPattern(settings.path)
     known = facts(load_encoder(settings.encoder, settings.weights))
     frame, paths = find_pictures(spark, pattern)
     later = later_pictures(pattern, paths)
     skipped = {path for others in later.values() for path in others}
-    _check(dict.fromkeys(skipped, SURPLUS), len(paths), settings)  # before hours of work
     task = EncodePictures(pattern, settings.encoder, settings.weights, known, settings.max_pixels, frozenset(skipped))
     targets = {
         FEATURES: Target(features, schemas.TABLES[FEATURES].arrow()),
@@ -86,8 +86,13 @@ def extract_features(spark: SparkSession, settings: Features, features: Path, re
         rows = [(path, reason, "") for path, reason in unseen.items()]
         pq.write_table(_reject_table(rows), rejects / "part-unseen.parquet")
         parts[REJECTS].append(describe(rejects / "part-unseen.parquet", rejects))
-    bad = _check(reasons | unseen, len(paths), settings)
-    return Extracted(parts[FEATURES], parts[REJECTS], known, len(paths), bad)
+    reasons |= unseen
+    bad = {path: reason for path, reason in reasons.items() if reason != SURPLUS}  # which nobody needs
+    examples = [f"{path} ({bad[path]})" for path in sorted(bad)[:_EXAMPLES]]
+    check_limit(
+        "pictures", len(paths) - len(reasons) + len(bad), Counter(bad.values()), settings.max_bad_fraction, examples
+    )
+    return Extracted(parts[FEATURES], parts[REJECTS], known, len(paths), dict(Counter(reasons.values())))
 
 
 def _next_pictures(pattern: PathPattern, failed: set[str], later: dict[str, list[str]]) -> set[str]:
@@ -202,7 +207,8 @@ class EncodePictures:
                 (sources[i], ALL_ZERO if finite[i] else NOT_FINITE, "") for i in np.flatnonzero(~(finite & some))
             ]
             keep = np.flatnonzero(finite & some)
-            yield pa.table({"product_id": [products[i] for i in keep], "feature": schemas.list_column(values[keep])})
+            ids = pa.array([products[i] for i in keep], pa.string())
+            yield pa.table({"product_id": ids, "feature": schemas.list_column(values[keep])})
 
     def _decode(self, path: str, product: str | None, content: bytes | None) -> Image:
         if product is None:
@@ -229,11 +235,3 @@ def _reject_table(rejects: list[Reject]) -> pa.Table:
 
 def _column(name: str, directory: Path, parts: list[Part]) -> list[str]:
     return [value for part in parts for value in pq.read_table(directory / part.path, columns=[name])[name].to_pylist()]
-
-
-def _check(reasons: dict[str, str], total: int, settings: Features) -> dict[str, int]:
-    """Bad pictures by reason. Raises DataError when there are too many."""
-    bad = dict(Counter(reasons.values()))
-    examples = [f"{path} ({reasons[path]})" for path in sorted(reasons)[:_EXAMPLES]]
-    check_limit("pictures", total, bad, settings.max_bad_fraction, examples)
-    return bad

@@ -120,9 +120,10 @@ def _parquet(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[st
         F.col("_metadata.row_index").alias("position"),
         F.lit(None).cast("string").alias("fault"),
         F.to_json(F.struct(*[F.col(f"`{name}`") for name in used])).alias("value"),
-        *[F.col(f"`{name}`").cast("string").alias(name) for name in used],
+        *[F.col(f"`{name}`").cast("string").alias(f"c{i}") for i, name in enumerate(used)],  # not "value", say
     )
-    return _judged(rows, fields, lambda name: F.col(f"`{name}`"), settings.implicit_rating), files
+    place = {name: f"c{i}" for i, name in enumerate(used)}
+    return _judged(rows, fields, lambda name: F.col(place[name]), settings.implicit_rating), files
 
 
 def _all_folders(reader: DataFrameReader, path: str) -> tuple[DataFrame, list[str]]:

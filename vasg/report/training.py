@@ -26,12 +26,12 @@ def training_chapter(run: Run) -> Chapter | None:
 def _blend(log: pd.DataFrame) -> list[str]:
     """The weights between the terms of the score."""
     blend = dict(log.loc[log["phase"] == "blend", ["quantity", "value"]].itertuples(index=False, name=None))
-    auc, kept = blend.pop("validation_auc", 0.0), blend.pop("kept", 1.0)
+    auc, kept = blend.pop("validation_auc", None), blend.pop("kept", 1.0)
     weights = ", ".join(f"{quantity} {value:.3g}" for quantity, value in blend.items())
     if not weights:
         return []
     compressed = f"The published vectors keep {100 * kept:.1f} % of the squares of the weighted score."
-    if auc == 0:
+    if auc is None:
         return [f"Weights between the terms of the score, not chosen on validation pairs: {weights}. {compressed}"]
     return [
         f"Weights between the terms of the score, chosen on validation pairs and never on test pairs: {weights}. Their AUC "

@@ -55,7 +55,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns: key, point, is_base, measure, seeds, kind, mean, low, high, and difference, difference_low, difference_high
     (NaN where no base run of these seeds has finished). Seeds differ in their splits more than most points do in
-    quality: the difference leaves that out. With one seed its ends are a 95 % interval over the test pairs.
+    quality: the difference leaves that out. With one seed it is over the test pairs that both have, its ends a 95 % interval.
     """
     auc = rows[(rows["model"] == "vasg") & (rows["metric"] == "auc")]
     measure = pd.Series(
@@ -71,7 +71,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         changed = band(np.array(differences))
         if len(differences) == len(seeds) == 1 and not names[3] and here["pairs"].item() == "test":
             roots = Path(here["root"].item()), Path(root[key, name, seeds[0]])
-            changed = (changed[0], *difference(*roots, here["setting"].item(), here["candidates"].item()))
+            changed = difference(*roots, here["setting"].item(), here["candidates"].item())
         found.append((*names, len(seeds), kind_of_band(len(seeds)), *band(values), *changed))
     return pd.DataFrame(found, columns=list(SUMMARY))
 
@@ -128,7 +128,7 @@ def _measured(run: Run) -> pd.DataFrame:
     warehouse = Warehouse(run.root)
     tests = warehouse.read_arrow("metrics").to_pandas().drop(columns="run_id").assign(pairs="test")
     log = warehouse.read_arrow("training_log").to_pandas()
-    log = log[(log["quantity"] == "validation_auc") & (log["value"] > 0)]  # 0 stands for no validation pairs
+    log = log[log["quantity"] == "validation_auc"]
     chosen = pd.DataFrame({"model": log["phase"].replace(_PHASES), "value": log["value"]})
     chosen = chosen.assign(setting="warm", candidates="sample", metric="auc", pairs="validation")
     measured: pd.DataFrame = pd.concat([tests, chosen], ignore_index=True).astype({"n": "Int64"})

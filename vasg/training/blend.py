@@ -12,6 +12,7 @@ from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
 from vasg.training.terms import Floats, Vectors, all_terms, by_mapping, fetch, popularity, stored
 from vasg.training.validation import Sample, summed
+from vasg.training.workers import Workers
 
 _MAPPED = (0.0, 0.25, 0.5, 0.75, 1.0)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -25,13 +26,17 @@ _USERS = 500  # that the unit of each term is measured on
 class Blend:
     """The score is the sum over terms of weight / unit times the term; ``unit`` is the term's standard deviation.
 
-    ``auc`` is that of the validation pairs, ``alone`` by each term alone; 0 and nothing without any.
+    ``auc`` is that of the validation pairs, ``alone`` by each term alone; None and nothing without any.
     """
 
     weight: dict[str, float]
     unit: dict[str, float]
-    auc: float
+    auc: float | None
     alone: dict[str, float] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, float]:
+        """What training_log holds of it beside the weights."""
+        return {} if self.auc is None else {"validation_auc": self.auc}
 
     def factors(self) -> dict[str, float]:
         """What the scores of each term are multiplied by; terms that do not count are left out."""
@@ -44,11 +49,11 @@ def blended_terms(
     """All terms, their blend, and the share of the mapping M in the looks of cold products.
 
     That share is the one that ranks warm products best by looks alone, as if nobody had bought them. Without validation
-    pairs the configured defaults hold. All workers must call this together; each finds the same.
+    pairs the configured defaults hold. All workers must call this together; worker 0 decides.
     """
     defaults = asdict(plan.config.train.blend)
     mapped = defaults.pop("mapped")
-    sample = Sample(plan)
+    sample = Sample(plan, rows.workers)
     if sample:
         closed = sample.scores(_by_looks(plan, rows, stored(plan.prior)))
         learned = sample.scores(_by_looks(plan, rows, partial(by_mapping, plan, mapping)))
@@ -56,18 +61,18 @@ def blended_terms(
         looks = {share: summed([(1 - share, closed), (share, learned)]) for share in _MAPPED}
         mapped = -max((max(sample.aucs(seen, popular, _WEIGHTS)), -share) for share, seen in looks.items())[1]
     terms = all_terms(plan, rows, plain, mapping, mapped)
-    return terms, choose(plan, terms, defaults), mapped
+    return terms, choose(plan, rows.workers, terms, defaults), mapped
 
 
-def choose(plan: Plan, terms: dict[str, Vectors], defaults: dict[str, float]) -> Blend:
+def choose(plan: Plan, workers: Workers, terms: dict[str, Vectors], defaults: dict[str, float]) -> Blend:
     """Weights of ``terms`` with the best AUC on a sample of the validation pairs, searched one after another.
 
     The search starts from ``defaults``; without validation pairs they are the answer. All workers call this together.
     """
-    unit = {name: _unit(plan, vectors) for name, vectors in terms.items()}
-    sample = Sample(plan)
+    unit = dict(zip(terms, workers.first([_unit(plan, vectors) for vectors in terms.values()], "units"), strict=True))
+    sample = Sample(plan, workers)
     if not sample:
-        return Blend(defaults, unit, 0.0)
+        return Blend(defaults, unit, None)
     scores = {name: sample.scores(vectors) for name, vectors in terms.items()}
     weight = dict(defaults)
     best = sample.auc(summed([(weight[name] / (unit[name] or 1.0), scores[name]) for name in terms]))

@@ -84,12 +84,13 @@ def bpr(
     at a time, with the same result. Raises CancelledError after the epoch in which ``stop`` is set.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    stop = stop or Event()
     if not len(held_out.pairs):
         model = _start(users, looks, seed)
         for epoch in range(_UNCHECKED_EPOCHS):
-            _epoch(model, pairs, warm, epoch, _UNCHECKED_REGULARISATION, seed)
+            _epoch(model, pairs, warm, epoch, _UNCHECKED_REGULARISATION, seed, stop)
         return model.vectors(warm)
-    attempt = partial(_attempt, pairs, users, warm, looks, held_out, seed, stop or Event())
+    attempt = partial(_attempt, pairs, users, warm, looks, held_out, seed, stop)
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(attempt, _REGULARISATION))
     return max(found, key=lambda one: one[0])[1:]
@@ -109,9 +110,7 @@ def _attempt(
     model, in_vain = _start(users, looks, seed), 0
     best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     for epoch in range(_EPOCHS):
-        if stop.is_set():
-            raise CancelledError
-        _epoch(model, pairs, warm, epoch, regularisation, seed)
+        _epoch(model, pairs, warm, epoch, regularisation, seed, stop)
         if (epoch + 1) % _CHECKED:
             continue
         user, product = model.vectors(warm)
@@ -146,8 +145,12 @@ def _start(users: int, looks: Floats, seed: int) -> _Model:
     )  # fmt: skip
 
 
-def _epoch(model: _Model, pairs: NDArray[np.int64], warm: int, epoch: int, regularisation: float, seed: int) -> None:
-    """One pass over the purchases, each against a product its user did not buy."""
+def _epoch(
+    model: _Model, pairs: NDArray[np.int64], warm: int, epoch: int, regularisation: float, seed: int, stop: Event
+) -> None:
+    """One pass over the purchases, each against a product its user did not buy, unless ``stop`` is set."""
+    if stop.is_set():
+        raise CancelledError
     order = randomness.permutation(seed, "bpr", (3 << 32) + epoch, len(pairs))
     negative = _not_bought(pairs, warm, epoch, seed)[order]
     user, positive = (np.ascontiguousarray(column) for column in pairs[order].T)

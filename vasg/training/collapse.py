@@ -27,9 +27,9 @@ def figures(plan: Plan, rows: ShardedRows) -> dict[str, float]:
     fetched = rows.fetch(torch.from_numpy(np.concatenate([users, products])))
     values = fetched.rows[fetched.index, :-1].double().cpu()
     user, product = values[: len(users)], values[len(users) :]
-    unit = torch.nn.functional.normalize(product)
-    n = len(unit)
-    mean_cosine = float((unit.sum(0).square().sum() - n) / max(n * (n - 1), 1))
+    directions = torch.nn.functional.normalize(product)
+    n = len(directions)
+    mean_cosine = float((directions.sum(0).square().sum() - n) / max(n * (n - 1), 1))
     singular = torch.linalg.svdvals(product)
     share = singular / singular.sum().clamp(min=1e-30)
     rank = float(torch.exp(-(share * torch.log(share.clamp(min=1e-30))).sum()))
@@ -42,7 +42,7 @@ def figures(plan: Plan, rows: ShardedRows) -> dict[str, float]:
 
 
 def _auc(plan: Plan, rows: ShardedRows) -> dict[str, float]:
-    pairs, vectors = Sample(plan), trained(plan, rows)
+    pairs, vectors = Sample(plan, rows.workers), trained(plan, rows)
     if not pairs:
         return {}
     if plan.config.train.objective == "paper":  # whose score is the cosine

@@ -7,7 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_SAMPLE = 20_000  # products that the scale is measured on
+from vasg.components import fitted_products
+
+_CHUNK = 1024  # products measured at a time
 
 
 class Features:
@@ -22,16 +24,10 @@ class Features:
         self._on_gpu = _on_gpu(self._values, device)
         self._has, self.device = torch.from_numpy(np.load(has_path)).to(device), device
         self.dim = int(self._values.shape[1])
-        fitted = np.flatnonzero(np.load(has_path)[:warm])
-        fitted = fitted[:: max(1, len(fitted) // _SAMPLE)]
-        sample = self._values[fitted].astype(np.float32)
-        self.scale = (
-            float(1.0 / max(np.sqrt(np.square(sample, dtype=np.float64).mean()), 1e-12)) if len(sample) else 1.0
+        self.scale, self.variance, deviation, self.positive = _measured(
+            self._values, fitted_products(np.load(has_path), warm)
         )
-        sample *= self.scale
-        self.positive = bool(sample.min(initial=0.0) >= 0)
-        self.variance = float(max(sample.var(0, dtype=np.float64).sum(), 1e-6)) if len(sample) else 1.0
-        self.deviation = torch.from_numpy(sample.std(0) if len(sample) else np.ones(self.dim, np.float32)).to(device)
+        self.deviation = torch.from_numpy(deviation).to(device)
 
     @property
     def resident(self) -> bool:
@@ -48,6 +44,21 @@ class Features:
             return self._on_gpu[product].float() * self.scale
         rows = self._values[product.cpu().numpy()]
         return torch.from_numpy(rows).to(self.device).float() * self.scale
+
+
+def _measured(values: NDArray[Any], fitted: NDArray[np.int64]) -> tuple[float, float, NDArray[np.float32], bool]:
+    """(scale, ``variance``, ``deviation``, whether no feature is negative) of the rows ``fitted`` of ``values`` [P, I]."""
+    if not len(fitted):
+        return 1.0, 1.0, np.ones(values.shape[1], np.float32), True
+    sums, squares, least = np.zeros(values.shape[1]), np.zeros(values.shape[1]), 0.0
+    for begin in range(0, len(fitted), _CHUNK):
+        rows = values[fitted[begin : begin + _CHUNK]].astype(np.float64)
+        sums += rows.sum(0)
+        squares += np.square(rows).sum(0)
+        least = min(least, float(rows.min()))
+    scale = 1.0 / max(float(np.sqrt((squares / len(fitted)).mean())), 1e-12)
+    variance = scale**2 * np.maximum(squares / len(fitted) - np.square(sums / len(fitted)), 0.0)  # [I]
+    return scale, max(float(variance.sum()), 1e-6), np.sqrt(variance).astype(np.float32), least >= 0
 
 
 def _on_gpu(values: NDArray[Any], device: torch.device) -> Tensor | None:

@@ -12,7 +12,6 @@ the posterior taken as normal around its mode. A mean picture is this to first o
 who buys from a crowded corner of the catalogue tells less than somebody who buys from an empty one.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from vasg.components import fitted_products
+from vasg.cores import cores
 from vasg.feature_matrix import spread
 
 _COMPONENTS = 64
@@ -133,7 +133,7 @@ def _modes(
         return modes, modes.T @ modes + np.linalg.inv(curvature).sum(0, dtype=np.float64)
 
     # a solver of many small systems has one thread
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:
         blocks = list(pool.map(block, range(0, len(tastes), _BLOCK)))
     modes = np.concatenate([modes for modes, _ in blocks])
     covariance = sum((second for _, second in blocks), np.zeros_like(root)) / len(modes)

@@ -61,7 +61,9 @@ class Vasg:
         self.log_var = nn.Parameter(start.to(device))
         parameters = [*self.decoder.parameters(), self.log_var]
         self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
-        self.share = 1.0  # of the products of a batch that go through the decoder; follows the last batch
+        self.share = (
+            0.0  # of the products of a batch that go through the decoder; follows the last batch, 0 before the first
+        )
         self.figures = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
 
     def step(self, batch: Batch, number: int, learning_rate: float) -> None:
@@ -105,16 +107,18 @@ class Vasg:
 
         Each distinct product goes through the decoder once, weighted by the pairs in which it is the center.
         """
-        train, seed = self.plan.config.train, self.plan.config.seed
+        seed = self.plan.config.seed
         product, pairs = self.rows.own[rows] - self.plan.users, gradient[:, -1]
         candidates = (product >= 0) & (pairs > 0)
         candidates &= self.features.has(product.clamp(min=0))
+        if not self.share:
+            self._follow(self.workers.total(candidates.sum().double(), "candidates").item())
         chosen = (candidates & (_uniform(seed, number, product) < self.share)).nonzero()[:, 0]
         weight = pairs[chosen]
         counts = [candidates.sum(), weight.sum(), product_pairs, product_loss]
         totals = self.workers.total(torch.stack([c.double() for c in counts]), "counts")
         available, total_weight, total_pairs, total_loss = totals.tolist()
-        self.share = min(1.0, train.decoder.products_per_step / max(available, 1.0))
+        self._follow(available)
         if total_weight == 0:
             return
         keys = dropout.keys(seed, number, product[chosen])
@@ -131,6 +135,10 @@ class Vasg:
         self._step_decoder(weighted.detach(), total_weight, total_pairs, total_loss)
         self.figures[4] += weighted.detach()
         self.figures[5] += weight.sum()
+
+    def _follow(self, available: float) -> None:
+        """Decode about as many products as are asked for where as many are ``available`` as in the last batch."""
+        self.share = min(1.0, self.plan.config.train.decoder.products_per_step / max(available, 1.0))
 
     def _step_decoder(self, weighted: Tensor, total_weight: float, total_pairs: float, total_loss: float) -> None:
         """Add up the decoder's gradient over the workers, derive that of the log variances, and take the step."""

@@ -1,6 +1,7 @@
 """Everything a worker needs to know: made by the job from the tables, carried to all workers."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from vasg.components import principal_components
 from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.feature_matrix import feature_matrix
+from vasg.files import write_atomically
 from vasg.tables import Warehouse
 from vasg.training.mixed_logit import mixed_logit
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
 
+_TERMS = ("prior", "smooth_prior", "mixed_logit")
 _SAMPLE = 2000  # validation pairs, and candidates for each, at most
 
 
@@ -65,11 +68,13 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     train = pairs[split == "train"]
     arrays = {"features": features, "has_feature": has_feature, "pairs": train - [0, users]}
     arrays["degree"] = np.bincount(train.ravel(), minlength=users + warm)
-    arrays |= _terms(config, features, has_feature, arrays["pairs"], users, warm)
     arrays |= _validation_sample(pairs, split, users, warm, config.seed)
+    files = {name: directory / f"{name}.npy" for name in (*arrays, *_TERMS)}
     for name, array in arrays.items():
-        np.save(directory / f"{name}.npy", array, allow_pickle=False)
-    paths = {name: str(directory / f"{name}.npy") for name in arrays}
+        save(array, files[name])
+    if not all(files[name].exists() for name in _TERMS):
+        for name, array in _terms(config, features, has_feature, arrays["pairs"], users, warm).items():
+            write_atomically(files[name], partial(save, array))
     return Plan(
         config,
         users,
@@ -80,16 +85,25 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
         output=str(output),
         baselines=str(baselines),
         evaluated=bool(np.isin(split, ["test_warm", "test_cold"]).any()),
-        **paths,
+        **{name: str(file) for name, file in files.items()},
     )
+
+
+def save(array: NDArray[Any], path: Path) -> None:
+    """Under just this name, to which np.save would add .npy."""
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def _terms(
     config: Config, features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
-    """What the pictures alone say, in closed form. The paper's objective has no use for it."""
+    """What the pictures alone say, in closed form. The paper's objective has no use for it.
+
+    Training that is resumed keeps what it began with: rounded otherwise, as on another processor, the axes turn.
+    """
     if config.train.objective == "paper":
-        return dict.fromkeys(("prior", "smooth_prior", "mixed_logit"), np.zeros((0, 0), np.float32))
+        return dict.fromkeys(_TERMS, np.zeros((0, 0), np.float32))
     pictures = principal_components(features, has_feature, warm, FINE.components, config.seed)
     given = pictures, has_feature, pairs, users, warm
     return {

@@ -14,7 +14,6 @@ popularity     logarithm of one plus the train purchases of a product; a cold on
 Each is best somewhere: few purchases or many, pictures that tell all or nothing. ``vasg.training.blend`` weighs them.
 """
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,10 +24,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vasg.cores import cores
 from vasg.files import write_atomically
 from vasg.training import bpr
 from vasg.training.mapping import Mapping
-from vasg.training.plan import Plan
+from vasg.training.plan import Plan, save
 from vasg.training.sharded import ShardedRows
 from vasg.training.workers import Workers
 
@@ -55,20 +55,15 @@ def train_pairwise(plan: Plan, workers: Workers, stop: Event) -> None:
     Raises CancelledError soon after ``stop`` is set.
     """
     started = time.monotonic()
-    threads = max(1, (os.cpu_count() or 1) // workers.local_size)
+    threads = max(1, cores() // workers.local_size)
     for number, name in enumerate(PAIRWISE):
         if not (may_count(plan, name) or is_baseline(plan, name)):
             continue
         target = pairwise_file(plan, name)
         if number % workers.size == workers.index and not target.exists():
             vectors = _train(plan, name == "vbpr", threads, stop)
-            write_atomically(target, partial(_save, vectors))
+            write_atomically(target, partial(save, vectors))
             workers.say(f"train: {name} trained after {time.monotonic() - started:.0f} s")
-
-
-def _save(vectors: Floats, path: Path) -> None:
-    with path.open("wb") as file:  # np.save would add .npy to the temporary name
-        np.save(file, vectors, allow_pickle=False)
 
 
 def pairwise_file(plan: Plan, name: str) -> Path:

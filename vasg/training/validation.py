@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vasg.training.plan import Plan
+from vasg.training.workers import Workers
 
 Floats = NDArray[np.float32]
 
@@ -33,9 +34,10 @@ class Scores:
 
 
 class Sample:
-    """Validation pairs and the candidates they are ranked against; false where there are none."""
+    """Validation pairs and the candidates they are ranked against; false where there are none. Workers use it together."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, workers: Workers) -> None:
+        self._workers = workers
         self._pairs, self._known = np.load(plan.validation), np.load(plan.known)
         self._candidates = np.load(plan.candidates)
         self._count = len(self._pairs) if len(self._candidates) else 0
@@ -44,7 +46,7 @@ class Sample:
         return self._count > 0
 
     def scores(self, vectors: Callable[[NDArray[np.int64]], Floats]) -> Scores:
-        """By the inner products of ``vectors``, which gives those of nodes [n]; all workers call this together."""
+        """By the inner products of ``vectors``, which gives those of nodes [n]."""
         users, of_user = np.unique(self._pairs[:, 0], return_inverse=True)
         products, place = np.unique(np.concatenate([self._pairs[:, 1], self._candidates]), return_inverse=True)
         found = vectors(np.concatenate([users, products]))
@@ -53,14 +55,14 @@ class Sample:
         return Scores(own, taste @ product[place[self._count :]].T)
 
     def auc(self, scores: Scores) -> float:
-        """AUC of the pairs, rounded so that every worker takes the same decisions."""
+        """AUC of the pairs, as worker 0 finds it: all take the same decisions, whatever processors they have."""
         return self.aucs(scores, scores, [0.0])[0]
 
     def aucs(self, rest: Scores, term: Scores, weights: Sequence[float]) -> list[float]:
         """The same by ``rest`` and ``term`` with each of some weights."""
         factors = np.array(weights, np.float32)
         found = _aucs(rest.own, rest.others, term.own, term.others, self._known, factors)
-        return [round(one, 6) for one in found.tolist()]
+        return [round(one, 6) for one in self._workers.first(found.tolist(), "aucs")]
 
 
 def summed(parts: Sequence[tuple[float, Scores]]) -> Scores:

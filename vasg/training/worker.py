@@ -1,7 +1,6 @@
 """What every worker does: stage 1 over the walks, stage 2 over the pictures, then its part of the table embeddings."""
 
 import ctypes
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from vasg.cores import cores
 from vasg.errors import ConfigurationError
 from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
@@ -33,7 +33,7 @@ _KEPT = 1 << 28  # bytes of a tensor whose memory is used again
 def train(workers: Workers, plan: Plan) -> Log:
     """Train and write the embeddings; returns the rows of training_log. All workers run this with the same plan."""
     device = choose_device(plan.config.train.device, workers)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers.local_size))
+    torch.set_num_threads(max(1, cores() // workers.local_size))
     # products of matrices in bfloat16 (CPU) or TF32, summed in float32: decoder and encoder take half the time
     torch.set_float32_matmul_precision("medium")
     _keep_memory()
@@ -91,11 +91,12 @@ def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapp
     terms, blend, mapped = blended_terms(plan, model.rows, plain.rows if plain else None, mapping)
     kept = write_blend(plan, workers, model, mapping, terms, blend)
     chosen = blend.weight | {"mapped": mapped}
+    judged = "" if blend.auc is None else f"AUC on validation pairs {blend.auc:.3f}; "
     workers.say(
         f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in chosen.items())}; "
-        f"AUC on validation pairs {blend.auc:.3f}; {100 * kept:.1f} % of the scores' squares kept"
+        f"{judged}{100 * kept:.1f} % of the scores' squares kept"
     )
-    log = [("blend", 1, name, value) for name, value in (chosen | {"validation_auc": blend.auc, "kept": kept}).items()]
+    log = [("blend", 1, name, value) for name, value in (chosen | blend.figures() | {"kept": kept}).items()]
     return log + [(name, 1, "validation_auc", blend.alone[name]) for name in PAIRWISE if name in blend.alone]
 
 
@@ -107,9 +108,8 @@ def _baselines(plan: Plan, workers: Workers, plain: Vasg | None) -> Log:
         terms = {"skipgram": trained(plan, plain.rows), "popularity": popularity(plan)}
         blend = None  # the paper's score is the cosine
         if plan.config.train.objective == "sampled":
-            blend = choose(plan, terms, {"skipgram": 1.0, "popularity": 1.0})
-            chosen = blend.weight | {"validation_auc": blend.auc}
-            log += [("plain_skipgram", 1, name, value) for name, value in chosen.items()]
+            blend = choose(plan, workers, terms, {"skipgram": 1.0, "popularity": 1.0})
+            log += [("plain_skipgram", 1, name, value) for name, value in (blend.weight | blend.figures()).items()]
         write_skipgram(plan, workers, plain, blend, terms)
     workers.wait()
     return log
@@ -124,6 +124,11 @@ def choose_device(wanted: str, workers: Workers) -> torch.device:
         workers.say("train: no usable GPU here, training on CPU")
     if wanted == "cpu" or not available:
         return torch.device("cpu")
+    if workers.local_size > torch.cuda.device_count():
+        raise ConfigurationError(
+            f"{workers.local_size} training workers on a host with {torch.cuda.device_count()} GPUs: each takes one; lower "
+            "train.workers, or set train.device to cpu"
+        )
     torch.cuda.set_device(workers.local_index)
     return torch.device("cuda", workers.local_index)
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pickle
-import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vasg.errors import TryLater, VasgError, error_named, expected, first_line
+from vasg.errors import TryLater, VasgError, error_named, expected, first_line, java_cause
 from vasg.files import write_atomically
 from vasg.training.host import Host
 
@@ -55,6 +54,12 @@ class Workers:
 
         summed: Tensor = hvd.allreduce(values, op=hvd.Sum, name=name)
         return summed
+
+    def first(self, values: list[float], name: str) -> list[float]:
+        """The values of worker 0, for all: where a decision may not hang on how a processor rounds."""
+        mine = torch.tensor(values if self.index == 0 else [0.0] * len(values), dtype=torch.float64)
+        found: list[float] = self.total(mine, name).tolist()
+        return found
 
     def total_gradients(self, layers: nn.Module, beside: Tensor, name: str) -> Tensor:
         """Sum up the gradients of ``layers`` over all workers, in place of this one's; returns the ``total`` of ``beside``.
@@ -196,18 +201,25 @@ def main(given: str, result: str) -> None:
 def _run(work: Callable[..., Any], argument: Any, size: int, progress: str) -> Any:
     """On a worker: expected errors are values, since Horovod keeps nothing of an exception but its exit code.
 
-    They go by a file, too: it returns no values when a worker has left. A disk that is full may not take it.
+    They go by a file, too, as bugs do: it returns no values when a worker has left. A disk that is full may not take it.
     """
+    from horovod.common.exceptions import HorovodInternalError
+
     try:
         return work(Workers(size, progress), argument)
+    except (HorovodInternalError, ConnectionError, TimeoutError):  # another worker is gone, who may have said why
+        raise
     except Exception as error:
         refusal = expected(error)
-        if refusal is None:
-            raise
-        text = json.dumps([type(refusal).__name__, str(refusal)])
+        said = refusal or VasgError(
+            f"a training worker met an internal error: {type(error).__name__}: {first_line(error)}"
+        )
+        text = json.dumps([type(said).__name__, str(said)])
         file = _refusal(progress, int(os.environ["HOROVOD_RANK"]))
         with contextlib.suppress(OSError):
             write_atomically(file, lambda path: path.write_text(text))
+        if refusal is None:
+            raise
         return refusal
 
 
@@ -216,9 +228,8 @@ def _refusal(progress: str, worker: int) -> Path:
 
 
 def _lost(size: int, why: object) -> TryLater:
-    cause = re.sub(r"^An error occurred while calling \S+\n: ", "", str(why).strip())  # what Java said, not our call
     return TryLater(
-        f"{size} training workers could not be started or one was lost ({first_line(cause)}); run again to resume"
+        f"{size} training workers could not be started or one was lost ({java_cause(why)}); run again to resume"
     )
 
 

@@ -1,0 +1,46 @@
+"""The plan that all workers share: what a resumed training finds again."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scoring_shop import publish, shop, tables
+
+from vasg.config import from_dict
+from vasg.tables import Warehouse
+from vasg.training.plan import Plan, make_plan
+from vasg.walks.layout import table
+
+CONFIG = from_dict({"features": {"source": "feature_file", "path": "none.b"}, "train": {"dim": 4}})
+USERS, WARM, COLD = 40, 30, 5
+
+
+def published(root: Path) -> Warehouse:
+    """A shop with a walk of each type."""
+    warehouse = publish(root, tables(shop(1, users=USERS, warm=WARM, cold=COLD, dim=4)))
+    with warehouse.publication("generate_walks", "r1", "") as publication:
+        for kind, walk in (("user", [0, USERS]), ("product", [USERS, 0])):
+            folder = publication.directory("walks") / f"start_type={kind}"
+            folder.mkdir()
+            pq.write_table(table(np.array([walk[0]]), np.array([walk], np.int32)), folder / "part-0.parquet")
+        publication.add("walks", facts={"lanes": 1, "walk_length": 2})
+        publication.commit("", {})
+    return warehouse
+
+
+@pytest.mark.fault
+def test_a_resumed_training_keeps_the_axes_it_began_with(tmp_path: Path) -> None:
+    warehouse = published(tmp_path)
+
+    def made() -> Plan:
+        return make_plan(warehouse, CONFIG, "f" * 64, tmp_path / "output", tmp_path / "baselines")
+
+    first = made()
+    prior = np.load(first.prior)
+    assert prior.shape == (USERS + WARM + COLD, 4)
+    assert prior.any()
+    np.save(first.prior, -prior)  # as another processor might find them
+    assert np.array_equal(np.load(made().prior), -prior)
+    Path(first.mixed_logit).unlink()  # killed before the last of them was there: nothing has been trained on any
+    assert np.array_equal(np.load(made().prior), prior)
