@@ -14,12 +14,8 @@ def body(job: Job) -> None:
     )
     publication.add(FEATURES, result.features, result.facts)
     publication.add(REJECTS, result.rejects)
-    job.count(
-        pictures=result.total,
-        rejected=sum(result.rejected.values()),
-        encoder=job.config.features.encoder,
-        **result.rejected,
-    )
+    rejected = result.rejected
+    job.count(pictures=result.total, rejected=sum(rejected.values()), encoder=job.config.features.encoder, **rejected)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ import os
 from functools import cache
 from pathlib import Path
 
-_QUOTA = Path(
-    "/sys/fs/cgroup/cpu.max"
-)  # of a container: microseconds of all cores in a period, or "max", and the period
+# of a container: microseconds of all cores in a period, or "max", and the period
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @cache

@@ -41,9 +41,7 @@ class Session:
         return self._started
 
     def _start(self, own: bool) -> SparkSession:
-        os.environ.setdefault(
-            "PYSPARK_PYTHON", sys.executable
-        )  # of the executors: not whatever python3 their hosts have
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # executors would take their hosts' python3
         builder = SparkSession.builder.appName(self._name)
         for key, value in self.settings.items():
             builder = builder.config(key, value)

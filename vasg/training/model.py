@@ -62,7 +62,7 @@ class Vasg:
         parameters = [*self.decoder.parameters(), self.log_var]
         self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
         self.share = (
-            0.0  # of the products of a batch that go through the decoder; follows the last batch, 0 before the first
+            0.0  # of a batch's products that go through the decoder; follows the last batch, 0 before the first
         )
         self.figures = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
 
