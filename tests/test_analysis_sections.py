@@ -126,6 +126,7 @@ def test_no_id_leads_out_of_the_folder(tmp_path: Path, name: str, pattern: str) 
 def test_of_several_pictures_the_first_is_the_products(tmp_path: Path) -> None:
     for name, colour in (("7_b.png", "blue"), ("7_a.png", "red"), ("77_a.png", "lime")):
         picture(tmp_path / name, colour=colour)
+    (tmp_path / "7_0.png").write_bytes(b"no picture")  # the next one counts, as it does for the feature
     found = thumbnails(settings(str(tmp_path / "{product_id}_*.png")), ["7", "77", "8"])
     assert {name: values[0, 0].tolist() for name, values in found.items()} == {"7": [255, 0, 0], "77": [0, 255, 0]}
 

@@ -38,6 +38,8 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("[train]\nwindow = 6", "train.window: window is the full width around a node, an odd number .*found 6"),
         ("[train]\nlearning_rate = nan", "train.learning_rate: .*found nan"),
         ("[train.decoder]\nhidden = [8, 0]", "train.decoder.hidden.1: .*found 0"),
+        ("[train]\nlearning_rate = inf", "train.learning_rate: .*found inf"),
+        ("[reviews]\nimplicit_rating = nan", "reviews.implicit_rating: .*found nan"),
         ("[split]\nmethod = 'random'", "split.method: .*'leave_one_out', 'time' or 'none'.*found 'random'"),
         ("[split]\ntest_fraction = 1.5", "split.test_fraction: .*found 1.5"),
         ("seed = -1", "seed: .*found -1"),

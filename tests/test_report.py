@@ -386,18 +386,20 @@ def test_a_nightly_run_without_pictures_log_and_counts(
     assert "products are shown by their ids" in page.text
 
 
-def leads(*intervals: tuple[float, float]) -> list[Measured]:
-    return [Measured(f"m{i}", (low + high) / 2, low, high, 9) for i, (low, high) in enumerate(intervals)]
+def leads(*intervals: tuple[float, float], n: int = 30) -> list[Measured]:
+    return [Measured(f"m{i}", (low + high) / 2, low, high, n) for i, (low, high) in enumerate(intervals)]
 
 
 def test_a_lead_is_claimed_only_where_its_interval_is_above_zero() -> None:
-    assert lead_sentence("warm", leads((0.2, 0.3), (0.02, 0.04))) == (
-        "On warm products it leads every one of 2 baselines; the smallest lead is over m1, +0.030 (0.020 to 0.040)."
+    assert lead_sentence("Among warm products", leads((0.2, 0.3), (0.02, 0.04))) == (
+        "Among warm products it leads every one of 2 baselines; the smallest lead is over m1, +0.030 (0.020 to 0.040)."
     )
-    assert lead_sentence("cold", leads((0.0, 0.3), (0.02, 0.04), (-0.2, -0.1))) == (
-        "On cold products it leads 1 of 3 baselines; it is level with m0, +0.150 (0.000 to 0.300); "
+    assert lead_sentence("Among cold products", leads((0.0, 0.3), (0.02, 0.04), (-0.2, -0.1))) == (
+        "Among cold products it leads 1 of 3 baselines; it is level with m0, +0.150 (0.000 to 0.300); "
         "it is behind m2, -0.150 (-0.200 to -0.100)."
     )
+    few = lead_sentence("Among cold products", leads((0.2, 0.3), n=29))
+    assert few == "Among cold products there are too few test pairs (29) to tell it from the baselines."
 
 
 amounts = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=30)

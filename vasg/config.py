@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from vasg.errors import ConfigurationError, InputMissing
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _PATH = "path"  # metadata that marks a field as a path of outside data
 
 InputPath = Annotated[str, _PATH]
@@ -188,7 +188,7 @@ class Score:
     metric_k: tuple[Positive, ...] = (10, 50, 100)
     baselines: tuple[Baseline, ...] = get_args(Baseline)
     bootstrap: Positive = 1000  # resamples behind each confidence interval
-    max_cold_share: Fraction = 0.5  # of a published list
+    max_cold_share: Fraction = 0.5  # of score.top_k places, but at least one
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from vasg.config import Config, Gates, to_dict
 from vasg.errors import DataError
 from vasg.publication import Part
+from vasg.scoring.bootstrap import FEWEST_PAIRS
 from vasg.tables import Warehouse
 
 FACT = "gates"  # the manifest's fact that holds the figures
-_MIN_PAIRS = 30  # with fewer test pairs a bootstrap interval is too narrow to be believed
 _COMPARABLE = {  # whoever changes one of these wants other lists: they are not held against the last version
     "reviews": None, "features": None, "split": None, "score": {"top_k", "max_cold_share"},
 }  # fmt: skip
@@ -99,7 +99,7 @@ def compare(new: Figures, last: Figures, limits: Gates) -> Iterator[str]:
         return
     for setting, (value, _, highest, pairs) in new["auc"].items():
         before, lowest, _, pairs_before = last["auc"].get(setting, (0.0, 0.0, 0.0, 0))
-        if min(pairs, pairs_before) >= _MIN_PAIRS and highest < lowest and before - value > limits.max_auc_drop:
+        if min(pairs, pairs_before) >= FEWEST_PAIRS and highest < lowest and before - value > limits.max_auc_drop:
             yield (
                 f"max_auc_drop: {setting} AUC {value:.4f} was {before:.4f}, {before - value:.4f} more (at most "
                 f"{limits.max_auc_drop:g} where the intervals are apart, {highest:.4f} < {lowest:.4f})"

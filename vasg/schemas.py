@@ -226,7 +226,7 @@ def markdown() -> str:
         "In DuckDB: `SELECT * FROM read_parquet('THAT_DIRECTORY/**/*.parquet') WHERE user_id = 'U' ORDER BY rank`.",
         "A version of recommendations holds one run_date; those of earlier days are earlier versions (`vasg history`).",
         "Other tables name users and products by their numbers in nodes. A list is the best scores without what was bought,",
-        "and with at most the share `score.max_cold_share` of products that nobody had bought.", "",
+        "and with products that nobody had bought in at most the share `score.max_cold_share` of `score.top_k` places.", "",
         "A table has one writer in each configuration. This page is generated: `python -m vasg.schemas > docs/tables.md`.",
     ]  # fmt: skip
     for table in TABLES.values():

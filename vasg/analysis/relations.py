@@ -129,7 +129,9 @@ def section(inputs: Inputs, seed: int, resamples: int) -> Section:
     """The analysis for the report."""
     title, table = "Product relations", relations(inputs, seed, resamples)
     if not len(table):
-        return Section(title, "Not measured: this needs users with products held out for validation and for test.")
+        return Section(
+            title, "Not measured: this needs pictures, and users with products held out for validation and for test."
+        )
     pairs = {row["unrelated"]: row["pairs"] for row in table.to_pylist() if row["products"] == "all"}
     counts = " and ".join(f"{count:,} ({kind} Q)" for kind, count in pairs.items())
     text = (

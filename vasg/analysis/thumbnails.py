@@ -1,11 +1,13 @@
 """Small pictures of products, for people to look at."""
 
 import os.path
+from collections.abc import Iterator
 from glob import glob
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from vasg.config import Config
 from vasg.features.pattern import PathPattern
@@ -22,20 +24,24 @@ def thumbnails(config: Config, product_ids: list[str], size: int = 64) -> dict[s
         return {}
     pattern, found = PathPattern(config.features.path), {}
     for product_id in product_ids:
-        path = _path(pattern, product_id)
-        if path is None or path.stat().st_size > MAX_BYTES:
-            continue
-        try:
-            picture = decode(path.read_bytes(), config.features.max_pixels)
-        except (PictureError, OSError):
-            continue
-        picture.thumbnail((size, size))
-        found[product_id] = np.asarray(picture, np.uint8)
+        for path in _paths(pattern, product_id):
+            picture = _decoded(path, config.features.max_pixels)
+            if picture is not None:
+                picture.thumbnail((size, size))
+                found[product_id] = np.asarray(picture, np.uint8)
+                break
     return found
 
 
-def _path(pattern: PathPattern, product_id: str) -> Path | None:
-    """The file that extract_features reads for the product.
+def _decoded(path: Path, max_pixels: int) -> Image | None:
+    try:
+        return decode(path.read_bytes(), max_pixels) if path.stat().st_size <= MAX_BYTES else None
+    except (PictureError, OSError):
+        return None
+
+
+def _paths(pattern: PathPattern, product_id: str) -> Iterator[Path]:
+    """The files that extract_features reads for the product, in its order: the first that is good counts.
 
     Ids are other people's text: a path that the pattern does not read back as this id, or outside its folder, is none.
     """
@@ -44,5 +50,4 @@ def _path(pattern: PathPattern, product_id: str) -> Path | None:
     for candidate in sorted(glob(path)) if pattern.has_wildcard else [path]:
         inside = os.path.commonpath([folder, os.path.normpath(candidate)]) == folder
         if inside and pattern.product_id(candidate) == product_id and os.path.isfile(candidate):
-            return Path(candidate)
-    return None
+            yield Path(candidate)

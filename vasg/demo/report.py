@@ -40,10 +40,9 @@ def auc_table(warehouse: Warehouse, oracle: Path) -> str:
     lines.append(f"{'oracle':<16}" + "".join(f"{best[key]:>26.3f}" for key in _SETTINGS))
     for model in metrics["model"].unique():
         rows = metrics[metrics["model"] == model].set_index(["setting", "candidates"])
-        cells = (rows.loc[key] for key in _SETTINGS)
-        lines.append(
-            f"{model:<16}" + "".join(f"{f'{c.value:.3f} ({c.ci_low:.3f}-{c.ci_high:.3f})':>26}" for c in cells)
-        )
+        cells = (rows.loc[key] if key in rows.index else None for key in _SETTINGS)
+        texts = ("-" if c is None else f"{c.value:.3f} ({c.ci_low:.3f}-{c.ci_high:.3f})" for c in cells)
+        lines.append(f"{model:<16}" + "".join(f"{text:>26}" for text in texts))
     pairs = metrics.drop_duplicates("setting").set_index("setting")["n"]
     lines.append(f"'among setting': against warm (or cold) products only. Test pairs: {dict(pairs)}.")
     return "\n".join(["", *lines, ""])

@@ -9,11 +9,16 @@ from matplotlib.figure import Figure
 from vasg.report.charts import ACCENT, GREY, chart
 from vasg.report.page import Block, Chapter, Grid, Picture, Pictures, count, interval
 from vasg.report.paper import published_auc, published_relations
+from vasg.scoring.bootstrap import FEWEST_PAIRS
 
 PUBLISHED = "vasg"
 _GROUPS = {
     ("warm", "setting"): "warm among warm", ("warm", "all"): "warm among all",
     ("cold", "setting"): "cold among cold", ("cold", "all"): "cold among all",
+}  # fmt: skip
+_WHERE = {
+    ("warm", "setting"): "Among warm products", ("warm", "all"): "With a warm one among all products",
+    ("cold", "setting"): "Among cold products", ("cold", "all"): "With a cold one among all products",
 }  # fmt: skip
 _KINDS = (
     "AUC by why a product has few or no purchases: warm few shot, at most five in training; cold natural, all that bought it "
@@ -59,24 +64,24 @@ def sentences(metrics: Metrics) -> list[str]:
     values = " and ".join(f"{metrics[s, 'setting', 'auc'][PUBLISHED].text()} on {s} products" for s in known)
     auc = f"AUC of the published model, with 95 % intervals: {values}. "
     meaning = "It is the chance that a product the user did buy stands above another of its kind; guessing gives 0.5."
-    leads = {setting: metrics.get((setting, "setting", "auc_lead")) for setting in known}
-    compared = [lead_sentence(setting, [*found.values()]) for setting, found in leads.items() if found]
+    leads = {where: metrics.get((*key, "auc_lead")) for key, where in _WHERE.items()}
+    compared = [lead_sentence(where, [*found.values()]) for where, found in leads.items() if found]
     return [auc + meaning, *(compared or ["This run holds no paired comparison with baselines (auc_lead)."])]
 
 
-def lead_sentence(setting: str, leads: Sequence[Measured]) -> str:
-    """Whether the published model leads every baseline: only a lead whose whole interval is above zero counts."""
+def lead_sentence(where: str, leads: Sequence[Measured]) -> str:
+    """Whether the published model leads every baseline ``where``: only a lead whose whole interval is above zero counts."""
+    if leads[0].n < FEWEST_PAIRS:
+        return f"{where} there are too few test pairs ({leads[0].n}) to tell it from the baselines."
     leads = sorted(leads, key=lambda lead: lead.value)
     level = [lead for lead in leads if lead.low <= 0 <= lead.high]
     behind = [lead for lead in leads if lead.high < 0]
     if not level and not behind:
         smallest = _named(leads[:1])
-        return (
-            f"On {setting} products it leads every one of {len(leads)} baselines; the smallest lead is over {smallest}."
-        )
+        return f"{where} it leads every one of {len(leads)} baselines; the smallest lead is over {smallest}."
     others = (("level with", level), ("behind", behind))
     rest = "; ".join(f"it is {what} {_named(found)}" for what, found in others if found)
-    return f"On {setting} products it leads {len(leads) - len(level + behind)} of {len(leads)} baselines; {rest}."
+    return f"{where} it leads {len(leads) - len(level + behind)} of {len(leads)} baselines; {rest}."
 
 
 def _named(leads: Sequence[Measured]) -> str:
@@ -164,12 +169,18 @@ def _lead_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
     columns = [metrics[(*key, "auc_lead")] for key in groups]
     models = [model for model in _models(metrics) if model != PUBLISHED]
     rows = [[model, *(column[model].text(sign=True) for column in columns)] for model in models]
-    clear = {(i, j) for i, model in enumerate(models) for j, column in enumerate(columns, 1) if column[model].low > 0}
+    clear = {
+        (i, j) for i, model in enumerate(models) for j, column in enumerate(columns, 1) if _is_clear(column[model])
+    }
     caption = (
         "How far the AUC of vasg is above each baseline's, paired over the same test pairs, with 95 % intervals. Clear "
-        "leads, with the whole interval above zero, are in colour. Table metrics, auc_lead."
+        "leads, with the whole interval above zero and from 30 pairs on, are in colour. Table metrics, auc_lead."
     )
     return Grid(caption, ["vasg over", *(_GROUPS[key] for key in groups)], rows, frozenset(clear))
+
+
+def _is_clear(lead: Measured) -> bool:
+    return lead.low > 0 and lead.n >= FEWEST_PAIRS
 
 
 def _top_k_grid(metrics: Metrics, setting: str, names: Sequence[str]) -> Grid:

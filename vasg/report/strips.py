@@ -59,7 +59,9 @@ def strips_chapter(run: Run, thumbnails: Thumbnails) -> Chapter:
         "out whatever a user is known to have bought. Tables "
         "recommendations, interactions and pair_ranks."
     )
-    without = "" if pictures else " There are no pictures in this run: products are shown by their ids."
+    without = (
+        "" if pictures else " No pictures were found where the configuration says: products are shown by their ids."
+    )
     return Chapter("Bought and recommended", [], [Strips(caption + without, strips)])
 
 

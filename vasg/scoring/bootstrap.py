@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vasg.randomness import uniform
 
+FEWEST_PAIRS = 30  # with fewer test pairs an interval is too narrow to be believed
 _CHUNK = 1 << 22  # weights held at a time
 _POISSON = np.cumsum(np.exp(-1.0) / np.cumprod(np.maximum(np.arange(20), 1.0)))  # distribution function of Poisson(1)
 

@@ -14,7 +14,7 @@ from vasg.scoring.metrics import auc
 from vasg.sweep.plan import Run
 from vasg.tables import Warehouse
 
-CASES = (("warm", "setting"), ("cold", "setting"), ("cold", "all"))
+CASES = (("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all"))
 _PUBLISHED = "vasg"
 _RESAMPLES = 1000
 
