@@ -11,7 +11,10 @@ SAID = [
     PermissionError(13, "Permission denied", "{}"),
     PermissionError("[Errno 13] Failed to open local file '{}'. Detail: [errno 13] Permission denied"),
     RuntimeError("Job aborted.\nPermissionError: [Errno 13] Permission denied: '{}'\n at org.apache.spark"),
-    RuntimeError("Job aborted.\nCaused by: java.io.FileNotFoundException: {} (Permission denied)"),
+    RuntimeError("at /10.0.0.1 driver): java.io.FileNotFoundException: {} (Permission denied)"),
+    RuntimeError(
+        "Encountered error while reading file file:///r.csv.\nCaused by: java.io.FileNotFoundException: {} (Permission denied)"
+    ),
 ]
 
 
@@ -27,3 +30,19 @@ def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, erro
     found = expected(named)
     assert type(found) is (OutputError if readable else InputMissing)
     assert str(found) == f"{path}: permission denied"
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(1, "Operation not permitted", "/out/x"), "/out/x: permission denied"),
+        (PermissionError(13, "Permission denied", "/it's/x"), "/it's/x: permission denied"),
+        (PermissionError(13, "Permission denied", b"/x"), "/x: permission denied"),
+        (PermissionError(13, "Permission denied"), "[Errno 13] Permission denied"),
+    ],
+)
+def test_whatever_may_not_be_done_is_no_bug(error: Exception, said: str) -> None:
+    found = expected(error)
+    assert type(found) is OutputError
+    assert str(found) == said

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vasg.runner import HOME, environment
+from vasg.runner import HOME, _no_start, environment
 from vasg.tables import Warehouse
 
 VASG = str(Path(sys.executable).parent / "vasg")  # the console script of this environment
@@ -156,11 +156,29 @@ def test_what_cannot_be_done_is_one_line_and_a_code(
 @pytest.mark.fault
 @pytest.mark.slow
 def test_java_that_does_not_start_is_a_fault_of_the_machine(vasg: Command, shop: Path) -> None:
-    (shop / "my.conf").write_text((HOME / "spark_conf" / "local.conf").read_text() + "spark.driver.memory 99999g\n")
+    (shop / "my.conf").write_text((HOME / "spark_conf" / "local.conf").read_text() + "spark.driver.memory 9999999g\n")
     answer = vasg("run", "--config", "config.toml", "--root", "r", "--properties-file", "my.conf")
     assert answer.returncode == 78
-    assert answer.stderr.startswith("vasg preprocess_reviews: spark-submit ended with 1 before the job began: ")
+    assert answer.stderr.startswith("vasg preprocess_reviews: spark-submit ended with 1, as no job does: ")
+    assert "heap" in answer.stderr
     assert "run vasg doctor, and see " in answer.stderr
+
+
+@pytest.mark.fault
+def test_the_reason_is_found_in_the_log_of_spark_submit(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    for reason, after in (
+        (
+            "spark-class: line 71: /none/bin/java: No such file or directory",
+            "spark-class: line 97: CMD: bad array subscript",
+        ),
+        (
+            "Exception in thread main: HADOOP_CONF_DIR must be set",
+            "\tat org.apache.spark.deploy.SparkSubmit.main(S.scala)",
+        ),
+    ):
+        log.write_text(f"$ spark-submit x\n{reason}\n{after}\n26/01/02 03:04:05 INFO ShutdownHookManager: Deleting\n\n")
+        assert f"as no job does: {reason}; run vasg doctor" in _no_start(1, log)
 
 
 @pytest.mark.fault
@@ -170,7 +188,7 @@ def test_a_cluster_that_cannot_be_reached_means_try_later(vasg: Command, shop: P
     (shop / "my.conf").write_text(settings)
     answer = vasg("run", "--config", "config.toml", "--root", "r", "--properties-file", "my.conf")
     assert answer.returncode == 75, answer.stderr
-    assert answer.stderr.startswith("vasg preprocess_reviews: Spark could not start: ")
+    assert answer.stderr.startswith("vasg preprocess_reviews: Spark could not start, can spark.master be reached? (")
 
 
 def test_a_root_that_is_held_is_told_to_try_later(vasg: Command, shop: Path) -> None:

@@ -132,9 +132,8 @@ def test_a_stage_whose_table_another_one_has_replaced_is_not_up_to_date(done: tu
     extract = stage(pictures, "extract_features")
     publish(extract, pictures, warehouse)
     assert is_up_to_date(extract, pictures, warehouse)
-    publish(
-        stage(from_dict(tree), "preprocess_reviews"), from_dict(tree), warehouse
-    )  # features come from the file again
+    again = from_dict(tree)  # features come from the file again
+    publish(stage(again, "preprocess_reviews"), again, warehouse)
     assert not is_up_to_date(extract, pictures, warehouse)
 
 

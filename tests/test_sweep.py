@@ -191,9 +191,8 @@ def test_points_are_compared_with_the_base_run_of_the_same_seed() -> None:
 def test_the_picture_shows_every_measure_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[object]
 ) -> None:
-    monkeypatch.setattr(
-        Image, "MAX_IMAGE_PIXELS", None
-    )  # whoever decodes product pictures in a process sets it for good
+    # whoever decodes product pictures in a process sets it for good
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     points, path = [Point(value, (), False) for value in values], tmp_path / "picture.png"
     widths = []
     for pairs in ("validation|test", "validation"):

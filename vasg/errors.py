@@ -12,7 +12,7 @@ from typing import Any
 _DENIED = (
     r"(?i)permission denied[^\n]*?: '([^'\n]+)'"
     r"|local file '([^'\n]+)'[^\n]*permission denied"
-    r"|(/[^\n]+) \(permission denied\)"
+    r"|: (/[^\n]+) \(permission denied\)"
 )
 _NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
 
@@ -81,6 +81,10 @@ def expected(error: BaseException) -> VasgError | None:
     raised = re.search(r"vasg\.errors\.(\w+): (.*)", text)
     if raised:
         return error_named(raised.group(1), raised.group(2).strip())
+    denied = re.search(_DENIED, text)
+    if denied or isinstance(error, PermissionError):
+        path = next((part for part in denied.groups() if part), "") if denied else os.fsdecode(error.filename or "")  # type: ignore[attr-defined]
+        return _denied(path) if path else OutputError(first_line(error))
     unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
     if unreadable:
         return DataError(
@@ -90,12 +94,12 @@ def expected(error: BaseException) -> VasgError | None:
         isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     ):
         return OutputError("no space left on the device (output or spark.local.dir); free some and run again")
-    denied = re.search(_DENIED, text)
-    if denied:
-        path = next(part for part in denied.groups() if part)
-        unreadable_input = os.path.exists(path) and not os.access(path, os.R_OK)
-        return (InputMissing if unreadable_input else OutputError)(f"{path}: permission denied")
     return None
+
+
+def _denied(path: str) -> VasgError:
+    unreadable_input = os.path.exists(path) and not os.access(path, os.R_OK)
+    return (InputMissing if unreadable_input else OutputError)(f"{path}: permission denied")
 
 
 def java_cause(error: Any) -> str:

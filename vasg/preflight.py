@@ -10,8 +10,8 @@ from vasg.errors import ConfigurationError
 from vasg.installation import code_version, made_with
 
 _MEND = (
-    "install this package with the same dependencies at the same path on every host (vasg run makes the executors use "
-    "its own Python), or add --py-files dist/vasg.zip where only the package is missing"
+    "install this package with the same dependencies at the same path on every host (executors take the driver's "
+    "Python), or add --py-files dist/vasg.zip where only the package is missing"
 )
 
 # What Spark says of executors that cannot do the work, and what we make of it.

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from vasg.stages import Stage, is_up_to_date, stages
 from vasg.tables import Warehouse
 
 HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[1]))
+# of a log: our command, Java's stack, Spark's own lines, and what its script stumbles over next
+_NOISE = re.compile(r"\$ |\s+at |\s*\.\.\. \d+ more|\d\d/\d\d/\d\d |.*: CMD: bad array subscript")
 CLASSES = Path(sys.prefix, "spark-classes.jsa")  # Spark's Java classes as Java maps them, see scripts/setup.sh
 
 
@@ -80,8 +83,8 @@ def _keep(path: Path, record: dict[str, Any]) -> None:
 
 def _no_start(code: int, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    why = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f"spark-submit ended with {code} before the job began: {why}; run vasg doctor, and see {log}"
+    said = (line.strip() for line in reversed(lines) if line.strip() and not _NOISE.match(line))
+    return f"spark-submit ended with {code}, as no job does: {next(said, 'it did not say why')}; run vasg doctor, and see {log}"
 
 
 def _select(all_stages: list[Stage], first: str | None, last: str | None) -> list[Stage]:

@@ -7,7 +7,7 @@ from threading import Thread
 
 from pyspark.sql import SparkSession
 
-from vasg.errors import TryLater, java_cause
+from vasg.errors import TryLater, expected, java_cause
 from vasg.preflight import preflight
 
 # Results depend on these, so they are set here and not left to a properties file.
@@ -45,13 +45,20 @@ class Session:
         builder = SparkSession.builder.appName(self._name)
         for key, value in self.settings.items():
             builder = builder.config(key, value)
+        session = None
         try:
             session = builder.getOrCreate()
-        except Exception as error:  # the cluster cannot be reached, or has no place
-            raise TryLater(f"Spark could not start: {java_cause(error)}") from error
-        if own:
-            self._own = session
-            preflight(session.sparkContext)
+            if own:
+                self._own = session
+                preflight(session.sparkContext)
+        except Exception as error:
+            known = expected(error)
+            if known:
+                raise known from error
+            if session and not session.sparkContext._jsc.sc().isStopped():
+                raise
+            # Spark gives up on a cluster by ending the session, from a thread of its own, while we make it or use it
+            raise TryLater(f"Spark could not start, can spark.master be reached? ({java_cause(error)})") from error
         return session
 
     def stop(self) -> None:

@@ -15,9 +15,8 @@ from vasg.prefetch import prefetch
 from vasg.registers import COLUMNS, ROWS, multiply
 
 _DEPTH = 128  # of what is added up at a time: its columns stay in the L1 cache
-_WIDE = (
-    128  # dimensions of what is turned at a time: products are read line after line, and written within the L1 cache
-)
+# dimensions of what is turned at a time: products are read line after line, and written within the L1 cache
+_WIDE = 128
 _LINE = 16  # floats of a cache line
 
 Floats = NDArray[np.float32]

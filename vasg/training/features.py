@@ -22,11 +22,10 @@ class Features:
     def __init__(self, path: str, has_path: str, warm: int, device: torch.device) -> None:
         self._values = np.load(path, mmap_mode="r")
         self._on_gpu = _on_gpu(self._values, device)
-        self._has, self.device = torch.from_numpy(np.load(has_path)).to(device), device
+        has = np.load(has_path)
+        self._has, self.device = torch.from_numpy(has).to(device), device
         self.dim = int(self._values.shape[1])
-        self.scale, self.variance, deviation, self.positive = _measured(
-            self._values, fitted_products(np.load(has_path), warm)
-        )
+        self.scale, self.variance, deviation, self.positive = _measured(self._values, fitted_products(has, warm))
         self.deviation = torch.from_numpy(deviation).to(device)
 
     @property

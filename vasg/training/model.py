@@ -61,9 +61,8 @@ class Vasg:
         self.log_var = nn.Parameter(start.to(device))
         parameters = [*self.decoder.parameters(), self.log_var]
         self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
-        self.share = (
-            0.0  # of a batch's products that go through the decoder; follows the last batch, 0 before the first
-        )
+        # of a batch's products that go through the decoder; follows the last batch, 0 before the first
+        self.share = 0.0
         self.figures = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
 
     def step(self, batch: Batch, number: int, learning_rate: float) -> None:

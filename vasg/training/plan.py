@@ -72,6 +72,7 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     files = {name: directory / f"{name}.npy" for name in (*arrays, *_TERMS)}
     for name, array in arrays.items():
         save(array, files[name])
+    # training that is resumed keeps those it began with: rounded otherwise, as on another processor, the axes turn
     if not all(files[name].exists() for name in _TERMS):
         for name, array in _terms(config, features, has_feature, arrays["pairs"], users, warm).items():
             write_atomically(files[name], partial(save, array))
@@ -98,10 +99,7 @@ def save(array: NDArray[Any], path: Path) -> None:
 def _terms(
     config: Config, features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
-    """What the pictures alone say, in closed form. The paper's objective has no use for it.
-
-    Training that is resumed keeps what it began with: rounded otherwise, as on another processor, the axes turn.
-    """
+    """What the pictures alone say, in closed form. The paper's objective has no use for it."""
     if config.train.objective == "paper":
         return dict.fromkeys(_TERMS, np.zeros((0, 0), np.float32))
     pictures = principal_components(features, has_feature, warm, FINE.components, config.seed)

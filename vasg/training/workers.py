@@ -118,8 +118,8 @@ def launch(
 
     One worker is this process. More are started by Horovod: in the executors of the Spark session (``session()`` gives
     it) or, with the launcher ``horovodrun``, on this host. What worker 0 says is shown here as it is appended to the
-    file ``progress``, which all must see. Raises the expected error of any worker, and TryLater when the workers cannot be
-    had or are lost.
+    file ``progress``, which all must see. Raises what any worker refuses, or that it met a bug, and TryLater when the
+    workers cannot be had or are lost.
     """
     if size == 1:
         return work(Workers(1), argument)
