@@ -1,33 +1,35 @@
 """What Python, Arrow and Java say when a file may not be opened becomes one line that names it, and its exit code."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vasg.errors import InputMissing, OutputError, expected
 
-SAID = [
-    PermissionError(13, "Permission denied", "{}"),
-    PermissionError("[Errno 13] Failed to open local file '{}'. Detail: [errno 13] Permission denied"),
-    RuntimeError("Job aborted.\nPermissionError: [Errno 13] Permission denied: '{}'\n at org.apache.spark"),
-    RuntimeError("at /10.0.0.1 driver): java.io.FileNotFoundException: {} (Permission denied)"),
-    RuntimeError(
-        "Encountered error while reading file file:///r.csv.\nCaused by: java.io.FileNotFoundException: {} (Permission denied)"
+JAVA = "java.io.FileNotFoundException: {} (Permission denied)"
+SAID: list[Callable[[str], Exception]] = [
+    lambda path: PermissionError(13, "Permission denied", path),
+    lambda path: PermissionError(
+        f"[Errno 13] Failed to open local file '{path}'. Detail: [errno 13] Permission denied"
     ),
+    lambda path: RuntimeError(f"Job aborted.\nPermissionError: [Errno 13] Permission denied: '{path}'\n at org.apache"),
+    lambda path: RuntimeError(f"at /10.0.0.1 driver): {JAVA.format(path)}"),
+    lambda path: RuntimeError(f"Encountered error while reading file file:///r.csv.\nCaused by: {JAVA.format(path)}"),
 ]
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("error", SAID)
+@pytest.mark.parametrize("said", SAID)
 @pytest.mark.parametrize("readable", [False, True])
-def test_permission_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, readable: bool) -> None:
+def test_permission_denied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[str], Exception], readable: bool
+) -> None:
     path = tmp_path / "reviews.csv"
     path.touch()
     monkeypatch.setattr(os, "access", lambda *_: readable)  # root may read everything
-    text = [part.format(path) if isinstance(part, str) else part for part in error.args]
-    named = PermissionError(13, "Permission denied", str(path)) if len(text) > 1 else type(error)(*text)
-    found = expected(named)
+    found = expected(said(str(path)))
     assert type(found) is (OutputError if readable else InputMissing)
     assert str(found) == f"{path}: permission denied"
 

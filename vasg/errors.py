@@ -81,10 +81,11 @@ def expected(error: BaseException) -> VasgError | None:
     raised = re.search(r"vasg\.errors\.(\w+): (.*)", text)
     if raised:
         return error_named(raised.group(1), raised.group(2).strip())
-    denied = re.search(_DENIED, text)
-    if denied or isinstance(error, PermissionError):
-        path = next((part for part in denied.groups() if part), "") if denied else os.fsdecode(error.filename or "")  # type: ignore[attr-defined]
-        return _denied(path) if path else OutputError(first_line(error))
+    named = re.search(_DENIED, text)
+    if named:
+        return _denied(str(named[named.lastindex or 0]))
+    if isinstance(error, PermissionError):
+        return _denied(os.fsdecode(error.filename)) if error.filename else OutputError(first_line(error))
     unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
     if unreadable:
         return DataError(

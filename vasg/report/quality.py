@@ -174,7 +174,7 @@ def _lead_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
     }
     caption = (
         "How far the AUC of vasg is above each baseline's, paired over the same test pairs, with 95 % intervals. Clear "
-        "leads, with the whole interval above zero and from 30 pairs on, are in colour. Table metrics, auc_lead."
+        f"leads, with the whole interval above zero and from {FEWEST_PAIRS} pairs on, are in colour. Table metrics, auc_lead."
     )
     return Grid(caption, ["vasg over", *(_GROUPS[key] for key in groups)], rows, frozenset(clear))
 

@@ -62,6 +62,7 @@ class Sample:
         """The same by ``rest`` and ``term`` with each of some weights."""
         factors = np.array(weights, np.float32)
         found = _aucs(rest.own, rest.others, term.own, term.others, self._known, factors)
+        # AUCs that differ by less are equal
         return [round(one, 6) for one in self._workers.first(found.tolist(), "aucs")]
 
 
