@@ -6,6 +6,7 @@ valid key. Paths in the file are relative to the file, paths given with ``--set`
 
 import dataclasses
 import difflib
+import json
 import os
 import tomllib
 import typing
@@ -245,7 +246,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def from_dict(data: dict[str, Any], source: str = "configuration") -> Config:
     """Validate a tree of plain values; ``source`` is named in errors."""
     try:
-        return TypeAdapter(Config).validate_python(data)
+        # as JSON, where lists are tuples and tables dataclasses even if nothing else may pass for what it is not
+        return TypeAdapter(Config).validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise ConfigurationError(f"{source}: {_explain(error.errors()[0])}") from None
 
