@@ -113,7 +113,8 @@ class Decoder:
     hidden: tuple[Positive, ...] = (256, 512, 1024, 2048)
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     learning_rate: PositiveFloat = 1e-3
-    every: Count = 32  # sampled: steps from one with the decoder to the next (paper: each step); 0: no decoder at all
+    # sampled: steps from one with the decoder to the next, fewer in short trainings (paper: each step); 0: no decoder at all
+    every: Count = 32
     products_per_step: Positive = 512  # at most about this many distinct products in such a step
 
 
@@ -122,7 +123,7 @@ class Mapping:
     """[train.mapping] M, from an image feature to an embedding, for cold products (paper, section 3.2)."""
 
     objective: Literal["reconstruction", "regression", "both"] = "both"  # the paper's is reconstruction
-    steps: Positive = 800
+    steps: Positive = 800  # at most: it ends where products held out from it gain no more
     batch_size: Positive = 128
     learning_rate: PositiveFloat = 1e-3
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
@@ -145,7 +146,6 @@ class Blend:
     vbpr: Weight = 0.5
     bpr: Weight = 0.1
     popularity: Weight = 1.0
-    mapped: Fraction = 0.25  # share of the mapping M in a cold product's vector of skipgram
 
 
 @dataclass(frozen=True, config=_STRICT)

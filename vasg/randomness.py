@@ -38,6 +38,7 @@ STREAMS = {
     "projection": 20,
     "linear_relation": 21,
     "cosine_density": 22,
+    "mapping_held_out": 23,
 }
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -1,7 +1,6 @@
 """How much each term of the score counts: chosen on validation pairs, never on test pairs."""
 
 from dataclasses import asdict, dataclass, field
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +9,15 @@ from vasg import randomness
 from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
-from vasg.training.terms import Floats, Vectors, all_terms, by_mapping, fetch, popularity, stored
+from vasg.training.terms import Vectors, all_terms, by_mapping, fetch, stored
 from vasg.training.validation import Sample, summed
 from vasg.training.workers import Workers
 
-_MAPPED = (0.0, 0.25, 0.5, 0.75, 1.0)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 _ROUNDS = 3
 _NOTICEABLE = 1e-4  # a change of weights that gains less AUC is not worth leaving the defaults for
 _ROUNDING = 1e-5  # of the largest score; what varies less, as popularity where all are bought alike, is not a term
-_USERS = 500  # that the unit of each term is measured on
+_USERS = 500  # that scores are measured on
 
 
 @dataclass(frozen=True)
@@ -48,20 +46,11 @@ def blended_terms(
 ) -> tuple[dict[str, Vectors], Blend, float]:
     """All terms, their blend, and the share of the mapping M in the looks of cold products.
 
-    That share is the one that ranks warm products best by looks alone, as if nobody had bought them. Without validation
-    pairs the configured defaults hold. All workers must call this together; worker 0 decides.
+    All workers must call this together; worker 0 decides.
     """
-    defaults = asdict(plan.config.train.blend)
-    mapped = defaults.pop("mapped")
-    sample = Sample(plan, rows.workers)
-    if sample:
-        closed = sample.scores(_by_looks(plan, rows, stored(plan.prior)))
-        learned = sample.scores(_by_looks(plan, rows, partial(by_mapping, plan, mapping)))
-        popular = sample.scores(popularity(plan))
-        looks = {share: summed([(1 - share, closed), (share, learned)]) for share in _MAPPED}
-        mapped = -max((max(sample.aucs(seen, popular, _WEIGHTS)), -share) for share, seen in looks.items())[1]
+    mapped = _mapped(plan, rows, mapping)
     terms = all_terms(plan, rows, plain, mapping, mapped)
-    return terms, choose(plan, rows.workers, terms, defaults), mapped
+    return terms, choose(plan, rows.workers, terms, asdict(plan.config.train.blend)), mapped
 
 
 def choose(plan: Plan, workers: Workers, terms: dict[str, Vectors], defaults: dict[str, float]) -> Blend:
@@ -89,21 +78,32 @@ def choose(plan: Plan, workers: Workers, terms: dict[str, Vectors], defaults: di
     return Blend(weight, unit, best, {name: sample.auc(part) for name, part in scores.items()})
 
 
-def _by_looks(plan: Plan, rows: ShardedRows, looks: Vectors) -> Vectors:
-    """The vectors of skipgram, with those of products by their ``looks``, as if they all were cold."""
+def _mapped(plan: Plan, rows: ShardedRows, mapping: Mapping) -> float:
+    """The share of M, the rest being the prior, that comes closest to what the embeddings of products say that M has not seen.
 
-    def vectors(nodes: NDArray[np.int64]) -> Floats:
-        is_user = nodes < plan.users
-        return np.concatenate([fetch(rows, nodes[is_user]), looks(nodes[~is_user])])
-
-    return vectors
+    Least squares over their scores for a sample of users, each less its mean over the products: only order matters.
+    """
+    users, products = _sample_users(plan), mapping.held_out + plan.users
+    if not len(products):
+        return 0.0
+    found = fetch(rows, np.concatenate([users, products]))
+    taste, trained = found[: len(users)], found[len(users) :]
+    prior, learned = stored(plan.prior)(products), by_mapping(plan, mapping, products)
+    wanted, change = ((part - part.mean(0)) @ taste.T for part in (trained - prior, learned - prior))
+    share = float((wanted * change).sum() / max(float(np.square(change).sum()), 1e-12))
+    return rows.workers.first([round(min(max(share, 0.0), 1.0), 2)], "mapped")[0]
 
 
 def _unit(plan: Plan, vectors: Vectors) -> float:
     """Standard deviation of a term's scores over a sample of users and warm products; 0 where only rounding varies."""
-    drawn = randomness.integers(plan.config.seed, "sample", 4, np.arange(min(_USERS, plan.users)), plan.users)
-    users = np.unique(drawn)
+    users = _sample_users(plan)
     found = vectors(np.concatenate([users, np.load(plan.candidates)]))
     scores = found[: len(users)] @ found[len(users) :].T
     spread = float(scores.std())
     return spread if spread > _ROUNDING * float(np.abs(scores).max()) else 0.0
+
+
+def _sample_users(plan: Plan) -> NDArray[np.int64]:
+    drawn = randomness.integers(plan.config.seed, "sample", 4, np.arange(min(_USERS, plan.users)), plan.users)
+    users: NDArray[np.int64] = np.unique(drawn)
+    return users

@@ -14,6 +14,7 @@ from vasg import randomness
 from vasg.training import dropout, sparse_kernel
 
 _FEW = 0.4  # of a hidden layer's units are not zero, at most, where a CPU multiplies those alone
+_FULL_RATE = 256  # inputs of a layer that learns at the whole rate
 _ROWS = 64  # oneDNN compiles a product anew for every number of rows: with bfloat16 that takes as long as the product
 
 
@@ -27,9 +28,25 @@ class Layers(nn.Module):
     def __init__(self, sizes: Sequence[int], dropout: float, positive_output: bool, seed: int, name: str) -> None:
         super().__init__()
         self.linear = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in pairwise(sizes))
+        self._inputs = sizes[:-1]
         self.dropout, self.positive_output = dropout, positive_output
         for number, layer in enumerate(self.linear):
             _initialise(layer, seed, name, number)
+
+    def start_from(self, output: Tensor) -> None:
+        """Give ``output`` [out] for any input at first: ReLUs die of shrinking the outputs of random weights."""
+        last = self.linear[-1]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight.zero_()
+            last.bias.copy_(output)
+
+    def groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Parameters for Adam. It moves every weight by about its rate, so an output by as much as there are inputs."""
+        return [
+            {"params": list(layer.parameters()), "lr": learning_rate * min(1.0, _FULL_RATE / inputs)}
+            for layer, inputs in zip(self.linear, self._inputs, strict=True)
+        ]
 
     def forward(self, x: Tensor, dropout_key: Tensor | None = None) -> Tensor:
         """[n, in] -> [n, out]. ``dropout_key`` [n] (see ``dropout.keys``) switches dropout on, None off."""

@@ -11,12 +11,14 @@ from vasg.components import fitted_products
 
 _CHUNK = 1024  # products measured at a time
 
+Doubles = NDArray[np.float64]
+
 
 class Features:
     """Features of all products on this host, scaled so that the mean square of an element is 1 over warm products.
 
-    The scale, ``variance`` (mean ||f - mean||^2, the loss of always predicting the mean) and ``deviation`` [I] come from
-    warm products alone: nothing of a cold product enters what is fitted.
+    The scale, ``mean`` [I], ``variance`` (mean ||f - mean||^2, the loss of always predicting the mean) and ``deviation`` [I]
+    come from warm products alone: nothing of a cold product enters what is fitted.
     """
 
     def __init__(self, path: str, has_path: str, warm: int, device: torch.device) -> None:
@@ -25,8 +27,9 @@ class Features:
         has = np.load(has_path)
         self._has, self.device = torch.from_numpy(has).to(device), device
         self.dim = int(self._values.shape[1])
-        self.scale, self.variance, deviation, self.positive = _measured(self._values, fitted_products(has, warm))
-        self.deviation = torch.from_numpy(deviation).to(device)
+        self.scale, mean, deviation, self.positive = _measured(self._values, fitted_products(has, warm))
+        self.variance = max(float(np.square(deviation).sum()), 1e-6)
+        self.mean, self.deviation = (torch.from_numpy(part).float().to(device) for part in (mean, deviation))
 
     @property
     def resident(self) -> bool:
@@ -45,10 +48,10 @@ class Features:
         return torch.from_numpy(rows).to(self.device).float() * self.scale
 
 
-def _measured(values: NDArray[Any], fitted: NDArray[np.int64]) -> tuple[float, float, NDArray[np.float32], bool]:
-    """(scale, ``variance``, ``deviation``, whether no feature is negative) of the rows ``fitted`` of ``values`` [P, I]."""
+def _measured(values: NDArray[Any], fitted: NDArray[np.int64]) -> tuple[float, Doubles, Doubles, bool]:
+    """(scale, ``mean``, ``deviation``, whether no feature is negative) of the rows ``fitted`` of ``values`` [P, I]."""
     if not len(fitted):
-        return 1.0, 1.0, np.ones(values.shape[1], np.float32), True
+        return 1.0, np.zeros(values.shape[1]), np.ones(values.shape[1]), True
     sums, squares, least = np.zeros(values.shape[1]), np.zeros(values.shape[1]), 0.0
     for begin in range(0, len(fitted), _CHUNK):
         rows = values[fitted[begin : begin + _CHUNK]].astype(np.float64)
@@ -56,8 +59,9 @@ def _measured(values: NDArray[Any], fitted: NDArray[np.int64]) -> tuple[float, f
         squares += np.square(rows).sum(0)
         least = min(least, float(rows.min()))
     scale = 1.0 / max(float(np.sqrt((squares / len(fitted)).mean())), 1e-12)
-    variance = scale**2 * np.maximum(squares / len(fitted) - np.square(sums / len(fitted)), 0.0)  # [I]
-    return scale, max(float(variance.sum()), 1e-6), np.sqrt(variance).astype(np.float32), least >= 0
+    mean = sums / len(fitted)
+    deviation = np.sqrt(np.maximum(squares / len(fitted) - np.square(mean), 0.0))
+    return scale, scale * mean, scale * deviation, least >= 0
 
 
 def _on_gpu(values: NDArray[Any], device: torch.device) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vasg import randomness
@@ -13,6 +14,10 @@ from vasg.training.sharded import ShardedRows
 from vasg.training.workers import Workers
 
 _STAGE = 1 << 40  # keeps the counters of this stage apart from the steps of stage 1
+# of the warm products, at most so many: they tell when to stop, and how far M may be trusted with what it has not seen
+_HELD_OUT, _MOST_HELD_OUT = 0.1, 8192
+_PATIENCE = 2  # passes without a gain
+_BATCH = 4096  # products mapped at a time
 
 
 class Mapping:
@@ -22,7 +27,8 @@ class Mapping:
     Started in units of 1 it would first have to shrink many times over, which leaves its ReLUs dead in many shops.
 
     Its loss over a batch of warm products adds up, each in units of its own variance, the parts the configuration names:
-    reconstruction ``||f - M^-1(M(f + noise))||^2`` (the paper's) and regression ``||X - M(f + noise)||^2``.
+    reconstruction ``||f - M^-1(M(f + noise))||^2`` (the paper's) and regression ``||X - M(f + noise)||^2``. It ends with the
+    parameters that had the smallest loss on the products ``held_out`` [n], without noise.
     """
 
     def __init__(self, plan: Plan, workers: Workers, rows: ShardedRows, decoder: Layers, features: Features) -> None:
@@ -30,49 +36,57 @@ class Mapping:
         train, settings = plan.config.train, plan.config.train.mapping
         sizes = [features.dim, *reversed(train.decoder.hidden), train.dim]
         self.encoder = Layers(sizes, settings.dropout, False, plan.config.seed, "encoder").to(rows.device)
-        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=settings.learning_rate, fused=True)
-        product = rows.own - plan.users  # this worker trains on the products whose rows it owns
-        mine = product >= 0
-        mine &= features.has(product.clamp(min=0))
-        self.local, self.product = mine.nonzero()[:, 0], product[mine]
+        self.encoder.start_from(torch.zeros(train.dim))
+        self.optimizer = torch.optim.Adam(self.encoder.groups(settings.learning_rate), fused=True)
+        warm = np.flatnonzero(np.load(plan.has_feature)[: plan.warm])
+        chance = min(_HELD_OUT, _MOST_HELD_OUT / max(len(warm), 1))
+        asks = randomness.uniform(plan.config.seed, "mapping_held_out", warm) < chance
+        self.held_out = warm[asks]
+        self._unseen, self._taught = self._owned(self.held_out), self._owned(warm[~asks])
         moments = workers.total(self._moments(), "moments")
-        self.taught_by = int(moments[0])  # warm products with a picture, on all workers
+        self.taught_by = int(moments[0])  # warm products with a picture that are not held out, on all workers
         self.batches = max(1, round(self.taught_by / settings.batch_size))  # of an epoch
         mean = moments[1:] / moments[0].clamp(min=1)
         self.variance = max(float(mean[0] - mean[1:].square().sum()), 1e-12)
         self.center, self.spread = mean[1:].float(), (self.variance / train.dim) ** 0.5
 
+        self._least, self._best, self._since = float("inf"), self._parameters(), 0
+
+    def _owned(self, products: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Those of ``products`` whose rows this worker owns, and which rows."""
+        nodes = torch.from_numpy(products[(products + self.plan.users) % self.workers.size == self.workers.index])
+        nodes = nodes.to(self.rows.device)
+        return nodes, (nodes + self.plan.users) // self.workers.size
+
     def _moments(self) -> Tensor:
-        """Count, sum of squares, and sum of this worker's embeddings of products with a picture."""
-        x = self.rows.embeddings[self.local].double()
+        """Count, sum of squares, and sum of this worker's embeddings of the products that M learns from."""
+        x = self.rows.embeddings[self._taught[1]].double()
         return torch.cat([torch.stack([x.new_tensor(len(x)), x.square().sum()]), x.sum(0)])
 
     def epoch(self, epoch: int, batches: int) -> dict[str, float]:
-        """The first ``batches`` of a pass over the warm products with a picture; mean losses in units of their variance."""
+        """The first ``batches`` of a pass over the products M learns from; mean losses in units of their variance."""
         seed = self.plan.config.seed
         # a product's place in the order is a hash of its own, so every worker finds its part of each global batch
-        place = torch.from_numpy(randomness.uniform(seed, "mapping_order", epoch, self.product.cpu().numpy()))
+        place = torch.from_numpy(randomness.uniform(seed, "mapping_order", epoch, self._taught[0].cpu().numpy()))
         batch_of = (place * self.batches).long().to(self.rows.device)
         sums = torch.zeros(3, dtype=torch.float64)
         for batch in range(batches):
             sums += self._step((batch_of == batch).nonzero()[:, 0], _STAGE + epoch * self.batches + batch)
-        reconstruction, regression, count = sums.tolist()
-        return {"reconstruction": reconstruction / max(count, 1.0), "regression": regression / max(count, 1.0)}
+        unseen = self._unseen_losses()
+        self._judge(self._wanted(unseen))
+        names = ("reconstruction", "regression", "reconstruction_held_out", "regression_held_out")
+        return dict(zip(names, [*(sums[:2] / sums[2].clamp(min=1.0)).tolist(), *unseen.tolist()], strict=True))
 
     def _step(self, mine: Tensor, number: int) -> Tensor:
         """One Adam step on a global batch of which this worker holds ``mine``; returns the summed losses and the count."""
-        settings, seed, features = self.plan.config.train.mapping, self.plan.config.seed, self.features
-        product = self.product[mine]
-        clean = features.of(product)
-        noise = dropout.normal_noise(dropout.keys(seed, number + _STAGE, product), features.dim) * features.deviation
-        embedding = self._embedding(clean + settings.noise * noise, dropout.keys(seed, number, product))
-        regression = (embedding - self.rows.embeddings[self.local[mine]]).square().sum() / self.variance
-        reconstruction = torch.zeros(())
-        if settings.objective != "regression":
-            reconstruction = (self.decoder(embedding) - clean).square().sum() / features.variance
+        seed, (product, row) = self.plan.config.seed, self._taught
+        product, row = product[mine], row[mine]
+        noise = dropout.normal_noise(dropout.keys(seed, number + _STAGE, product), self.features.dim)
+        noise *= self.plan.config.train.mapping.noise * self.features.deviation
+        losses = self._losses(product, row, noise, dropout.keys(seed, number, product))
         self.optimizer.zero_grad()
-        (reconstruction if settings.objective == "reconstruction" else reconstruction + regression).backward()
-        losses = torch.stack([reconstruction.to(clean), regression, clean.new_tensor(len(mine))]).detach()
+        self._wanted(losses).backward()
+        losses = torch.cat([losses.detach(), losses.new_tensor([len(mine)])])
         losses = self.workers.total_gradients(self.encoder, losses, "encoder")
         if losses[-1]:
             for parameter in self.encoder.parameters():
@@ -81,15 +95,58 @@ class Mapping:
             self.optimizer.step()
         return losses.double().cpu()
 
+    def _losses(
+        self, product: Tensor, row: Tensor, noise: Tensor | float = 0.0, dropout_key: Tensor | None = None
+    ) -> Tensor:
+        """[2] reconstruction (where it counts) and regression, summed over products whose embeddings are in these rows."""
+        clean = self.features.of(product)
+        embedding = self._embedding(clean + noise, dropout_key)
+        regression = (embedding - self.rows.embeddings[row]).square().sum() / self.variance
+        reconstruction = torch.zeros_like(regression)
+        if self.plan.config.train.mapping.objective != "regression":
+            reconstruction = (self.decoder(embedding) - clean).square().sum() / self.features.variance
+        return torch.stack([reconstruction, regression])
+
+    def _wanted(self, losses: Tensor) -> Tensor:
+        """The sum of those that the configuration names."""
+        return losses[0] if self.plan.config.train.mapping.objective == "reconstruction" else losses.sum()
+
+    def _unseen_losses(self) -> Tensor:
+        """[2] means over the products held out."""
+        product, row = self._unseen
+        with torch.no_grad():
+            parts = [self._losses(product[part], row[part]) for part in torch.arange(len(product)).split(_BATCH)]
+        found = torch.stack([*parts, self.center.new_zeros(2)]).double().sum(0)
+        return self.workers.total(found, "held_out").cpu() / max(len(self.held_out), 1)
+
+    def _judge(self, loss: Tensor) -> None:
+        """Keep the best parameters; without products that could judge, the last."""
+        if float(loss) < self._least or not len(self.held_out):
+            self._least, self._best, self._since = float(loss), self._parameters(), 0
+        else:
+            self._since += 1
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.encoder.state_dict().items()}
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether further passes are not worth it."""
+        return self._since >= _PATIENCE
+
+    def take_best(self) -> None:
+        """Go back to the parameters that did best on the products held out."""
+        self.encoder.load_state_dict(self._best)
+
     def _embedding(self, features: Tensor, dropout_key: Tensor | None = None) -> Tensor:
         embedding: Tensor = self.center + self.spread * self.encoder(features, dropout_key)
         return embedding
 
-    def map(self, product: Tensor, batch: int = 4096) -> Tensor:
+    def map(self, product: Tensor) -> Tensor:
         """[n, D] embeddings of products by their pictures."""
         with torch.no_grad():
             return (
-                torch.cat([self._embedding(self.features.of(part)) for part in product.split(batch)])
+                torch.cat([self._embedding(self.features.of(part)) for part in product.split(_BATCH)])
                 if len(product)
                 else (self.rows.values.new_empty(0, self.rows.dim))
             )

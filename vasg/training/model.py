@@ -17,11 +17,12 @@ from vasg.training.loss import Negatives, skip_gram
 from vasg.training.plan import Plan
 from vasg.training.row_optimizers import Optimizer, RowAdagrad, RowAdam
 from vasg.training.sharded import ShardedRows, owned
-from vasg.training.walk_reader import Batch
+from vasg.training.walk_reader import Batch, steps_per_epoch
 from vasg.training.workers import Workers
 
 _SCALE = 0.05  # expected length of an embedding at initialisation: small, so that what is learned outgrows it
 _CHUNK = 65_536
+_DECODER_STEPS = 400  # at least, where there are as many: fewer teach it little more than the mean feature
 FIGURES = ("user_loss", "user_pairs", "product_loss", "product_pairs", "decoder_loss", "decoder_weight")
 
 
@@ -55,11 +56,15 @@ class Vasg:
         self.decodes = visual and train.decoder.every > 0
         sizes = [train.dim, *train.decoder.hidden, features.dim] if self.decodes else [train.dim]  # no layer at all
         self.decoder = Layers(sizes, train.decoder.dropout, features.positive, seed, "decoder").to(device)
+        if self.decodes:
+            self.decoder.start_from(features.mean)
+            often = steps_per_epoch(plan.groups) * train.epochs // _DECODER_STEPS
+            self.every = 1 if train.objective == "paper" else min(train.decoder.every, max(1, often))
         # both start at their optimum for an untrained model: log 2 a score, and the error of predicting the mean feature
         scores = 1.0 + (train.negative_weight if train.objective == "sampled" else 0.0)
         start = torch.log(torch.tensor([2 * scores * np.log(2.0), features.variance], dtype=torch.float32))
         self.log_var = nn.Parameter(start.to(device))
-        parameters = [*self.decoder.parameters(), self.log_var]
+        parameters = [*self.decoder.groups(train.decoder.learning_rate), {"params": [self.log_var]}]
         self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
         # of a batch's products that go through the decoder; follows the last batch, 0 before the first
         self.share = 0.0
@@ -72,17 +77,23 @@ class Vasg:
         fetched = self.rows.fetch(torch.from_numpy(np.concatenate([batch.walks, drawn], 1)))
         length = batch.walks.shape[1]
         negatives = Negatives(fetched.index[:, length:], train.negative_weight) if drawn.size else None
-        product_weight = torch.exp(-self.log_var[0].detach())
+        product_weight = self._weights()[0]
         is_product = fetched.nodes >= plan.users
         sums = skip_gram(fetched.rows, fetched.index[:, :length], is_product, train.window, product_weight, negatives)
         rows, gradient = self.rows.collect(fetched, sums.gradient)
         if train.objective == "paper":
             gradient[:, self.rows.dim] = 0  # the paper's score has no bias
-        if self.decodes and (train.objective == "paper" or number % train.decoder.every == 0):
+        if self.decodes and number % self.every == 0:
             self._decode(rows, gradient, number, sums.product_loss, sums.product_pairs)
         self.rows.update(rows, gradient, learning_rate)
         figures = [sums.user_loss, sums.user_pairs, sums.product_loss, sums.product_pairs]
         self.figures[:4] += torch.stack(figures).to(self.figures.dtype)
+
+    def _weights(self) -> Tensor:
+        """[2] of the losses of product centers and of the decoder; 1 and 0 without one: there is nothing to balance."""
+        if not self.decodes:
+            return self.log_var.new_tensor([1.0, 0.0])
+        return torch.exp(-self.log_var.detach()) * self.log_var.new_tensor([1.0, 0.5])
 
     def _popularity_bias(self) -> Tensor:
         """[own] log of each node's share of the pairs of its type, relative to the negatives: right for X = 0."""
@@ -126,7 +137,7 @@ class Vasg:
             output = self.decoder(x, keys)
         error = (output.float() - self.features.of(product[chosen])).square().sum(1)  # m, ||f - f'||^2
         weighted = (weight * error).sum()
-        scale = total_pairs / total_weight * torch.exp(-self.log_var[1].detach()) / 2
+        scale = total_pairs / total_weight * self._weights()[1]
         self.optimizer.zero_grad()
         (scale * weighted).backward()
         assert x.grad is not None
@@ -152,14 +163,14 @@ class Vasg:
         """Mean losses of all workers since the last call."""
         sums = dict(zip(FIGURES, self.workers.total(self.figures, "figures").tolist(), strict=True))
         self.figures.zero_()
-        w1, w2 = torch.exp(-self.log_var.detach()).tolist()
+        w1, w2 = self._weights().tolist()
         return {
             "loss": (sums["user_loss"] + sums["product_loss"]) / max(sums["user_pairs"] + sums["product_pairs"], 1.0),
             "user_loss": sums["user_loss"] / max(sums["user_pairs"], 1.0),
             "product_loss": sums["product_loss"] / max(sums["product_pairs"], 1.0),
             "decoder_loss": sums["decoder_loss"] / max(sums["decoder_weight"], 1.0) / self.features.dim,
             "weight_skip_gram": w1,
-            "weight_decoder": w2 / 2,
+            "weight_decoder": w2,
             "pairs": sums["user_pairs"] + sums["product_pairs"],
         }
 

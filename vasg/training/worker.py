@@ -194,7 +194,7 @@ def _save(directory: Path, done: int, log: Log, model: Vasg, workers: Workers) -
 
 
 def _mapping(plan: Plan, workers: Workers, mapping: Mapping) -> Log:
-    """Stage 2: the encoder, decoder frozen. No step where nothing that was bought has a picture."""
+    """Stage 2: the encoder, decoder frozen, until products held out gain no more; no step without products to learn from."""
     mapping.decoder.requires_grad_(False)
     log, started = Log(), time.monotonic()
     steps = plan.config.train.mapping.steps if mapping.taught_by else 0
@@ -205,6 +205,9 @@ def _mapping(plan: Plan, workers: Workers, mapping: Mapping) -> Log:
         if (epoch + 1) % max(1, epochs // 4) == 0:
             text = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
             workers.say(f"train: mapping epoch {epoch + 1}/{epochs}: {text} ({time.monotonic() - started:.0f} s)")
+        if mapping.has_ended:
+            break
+    mapping.take_best()
     return log
 
 

@@ -1,0 +1,100 @@
+"""The mapping M: where it starts, what it never sees, when it ends, and how far it is trusted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_shop import COLD, USERS, WARM, config, plan
+
+from vasg.training import blend, decoder
+from vasg.training.features import Features
+from vasg.training.mapping import Mapping
+from vasg.training.model import Vasg
+from vasg.training.plan import Plan
+from vasg.training.terms import by_mapping
+from vasg.training.worker import _mapping
+from vasg.training.workers import Workers
+
+CPU = torch.device("cpu")
+
+
+def untaught(directory: Path, **settings: object) -> tuple[Plan, Mapping]:
+    """A plan and its mapping before the first step, with embeddings that pictures tell in part."""
+    this, workers = plan(directory, config(mapping={"batch_size": 4, **settings})), Workers(1)
+    features = Features(this.features, this.has_feature, WARM, CPU)
+    model = Vasg(this, workers, features, CPU)
+    generator = torch.Generator().manual_seed(1)
+    taste = torch.tensor([-1.0, 1.0])[torch.arange(WARM) % 2, None]
+    model.rows.embeddings[USERS:] = taste + torch.randn(WARM, model.rows.dim, generator=generator)
+    return this, Mapping(this, workers, model.rows, model.decoder, features)
+
+
+def parameters(mapping: Mapping) -> torch.Tensor:
+    return torch.cat([part.detach().flatten() for part in mapping.encoder.parameters()]).clone()
+
+
+def test_layers_start_from_what_they_are_told() -> None:
+    layers, mean = decoder.Layers([3, 8, 8, 5], 0.5, True, 0, "decoder"), torch.arange(5.0)
+    layers.start_from(mean)
+    torch.testing.assert_close(layers(torch.randn(70, 3)), mean.expand(70, 5))
+
+
+def test_the_decoder_starts_from_the_mean_picture(tmp_path: Path) -> None:
+    this = plan(tmp_path, config())
+    features = Features(this.features, this.has_feature, WARM, CPU)
+    seen = torch.from_numpy(np.flatnonzero(np.load(this.has_feature)[:WARM]))
+    mean = features.of(seen).mean(0)
+    torch.testing.assert_close(features.mean, mean, rtol=1e-3, atol=1e-3)
+    model = Vasg(this, Workers(1), features, CPU)
+    torch.testing.assert_close(model.decoder(torch.randn(4, 8)), features.mean.expand(4, -1))
+
+
+def test_a_layer_of_many_inputs_learns_more_slowly() -> None:
+    groups = decoder.Layers([100, 256, 1024, 10], 0.5, True, 0, "decoder").groups(0.1)
+    assert [group["lr"] for group in groups] == [0.1, 0.1, 0.025]
+    assert sum(len(group["params"]) for group in groups) == 6
+
+
+def test_products_held_out_teach_nothing(tmp_path: Path) -> None:
+    _, mapping = untaught(tmp_path)
+    _, other = untaught(tmp_path)
+    assert 0 < len(mapping.held_out) < WARM / 2
+    assert set(mapping.held_out) <= set(np.flatnonzero(np.load(tmp_path / "has_feature.npy")[:WARM]))
+    other.rows.embeddings[USERS + torch.from_numpy(mapping.held_out)] += 10
+    before = parameters(mapping)
+    figures = [one.epoch(0, one.batches) for one in (mapping, other)]
+    assert not torch.equal(parameters(mapping), before)
+    assert torch.equal(parameters(mapping), parameters(other))
+    assert figures[0]["regression"] == figures[1]["regression"]
+    assert figures[0]["regression_held_out"] < figures[1]["regression_held_out"]
+
+
+def test_it_ends_where_products_held_out_gain_no_more_with_what_was_best(tmp_path: Path) -> None:
+    this, mapping = untaught(tmp_path, steps=4000, objective="regression", dropout=0.0, noise=0.0)
+    log = _mapping(this, Workers(1), mapping)
+    unseen = [value for _, _, name, value in log if name == "regression_held_out"]
+    seen = [value for _, _, name, value in log if name == "regression"]
+    assert len(unseen) < 4000 // mapping.batches
+    assert min(unseen) < min(unseen[-2:])
+    assert seen[-1] < seen[0]  # it had begun to learn by heart
+    assert float(mapping._unseen_losses()[1]) == pytest.approx(min(unseen), rel=1e-5)
+
+
+def test_without_products_to_judge_by_it_takes_all_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vasg.training.mapping._HELD_OUT", 0.0)
+    this, mapping = untaught(tmp_path, steps=40)
+    log = _mapping(this, Workers(1), mapping)
+    assert max(epoch for _, epoch, *_ in log) == -(-40 // mapping.batches)
+    assert np.isfinite(by_mapping(this, mapping, np.arange(USERS + WARM, USERS + WARM + COLD))).all()
+    assert blend._mapped(this, mapping.rows, mapping) == 0
+
+
+@pytest.mark.parametrize(("share", "found"), [(-0.5, 0.0), (0.0, 0.0), (0.3, 0.3), (1.0, 1.0), (1.5, 1.0)])
+def test_the_mapping_counts_as_far_as_it_is_right(tmp_path: Path, share: float, found: float) -> None:
+    this, mapping = untaught(tmp_path)
+    torch.nn.init.normal_(mapping.encoder.linear[-1].weight, generator=torch.Generator().manual_seed(2))
+    nodes = USERS + mapping.held_out
+    prior, learned = np.load(this.prior)[nodes], by_mapping(this, mapping, nodes)
+    mapping.rows.embeddings[nodes] = torch.from_numpy((1 - share) * prior + share * learned + 7.0)
+    assert blend._mapped(this, mapping.rows, mapping) == pytest.approx(found, abs=0.011)
