@@ -36,21 +36,21 @@ def test_compiled_rows_are_summed_pulled_and_stepped_as_written_out(seed: int, d
     generator = np.random.default_rng(seed)
     drawn = lambda *shape: torch.from_numpy(generator.normal(size=shape).astype(np.float32))  # noqa: E731
     values, gradient, prior = drawn(8, dim + 1), drawn(count, dim + 2), drawn(8, dim) if seed % 2 else None
-    rows = torch.from_numpy(generator.permutation(8)[:count])
+    rows, pull = torch.from_numpy(generator.permutation(8)[:count]), torch.from_numpy(generator.random(8, np.float32))
     target, repeated = np.zeros((3, dim), np.float32), generator.integers(0, 3, count)
     rows_kernel.add(target, repeated, gradient[:, :dim].contiguous().numpy())
     for row in range(3):
         expected_sum = gradient[torch.from_numpy(repeated == row), :dim].sum(0)
         torch.testing.assert_close(torch.from_numpy(target[row]), expected_sum)
-    compiled, optimizer = values.clone(), RowAdagrad(values, 0.3, prior)
-    at_once, other = values.clone(), RowAdagrad(values, 0.3, prior)
+    compiled, optimizer = values.clone(), RowAdagrad(values, pull, prior)
+    at_once, other = values.clone(), RowAdagrad(values, pull, prior)
     sums, towards = np.zeros((8, 2)), np.zeros((8, dim)) if prior is None else prior.double().numpy()
     slow = values.double().numpy()
     for _ in range(2):
         optimizer.step(compiled, rows, gradient, 0.1)
         other.batched(at_once, rows, gradient, 0.1)
         for row, slope in zip(rows.tolist(), gradient.double().numpy(), strict=True):
-            slope[:dim] += 0.3 * slope[dim + 1] * (slow[row, :dim] - towards[row])
+            slope[:dim] += pull[row].item() * slope[dim + 1] * (slow[row, :dim] - towards[row])
             sums[row] += np.square(slope[:dim]).mean(), np.square(slope[dim])
             rate = np.repeat(0.1 / (np.sqrt(sums[row]) + 1e-8), [dim, 1])
             slow[row] -= rate * slope[: dim + 1]

@@ -163,8 +163,8 @@ class Train:
     learning_rate: Annotated[float, Field(ge=0.0)] = 0.0  # 0: 0.1 for row-wise Adagrad (sampled), 1e-3 for Adam (paper)
     negatives: Positive = 8  # sampled: negative nodes of each type, drawn for each walk and shared by its pairs
     negative_weight: PositiveFloat = 5.0  # sampled: the negatives weigh as much as this many a pair
-    # sampled: L2 that pulls the center to what pictures say of it, for each pair
-    regularisation: Annotated[float, Field(ge=0.0)] = 0.1
+    # sampled: L2 that pulls the center to what pictures say of it, for each pair, divided by the center's purchases
+    regularisation: Annotated[float, Field(ge=0.0)] = 6.0
     baselines: tuple[LearnedBaseline, ...] = get_args(LearnedBaseline)  # where there are test pairs
     checkpoint_seconds: Count = 60  # at most this often
     restarts: Count = 3  # of all workers, from the last checkpoint, when one is lost

@@ -47,7 +47,7 @@ class Vasg:
         if sampled and visual:
             prior = torch.from_numpy(_stored_rows(plan.prior, owned(workers, nodes), train.dim)).to(device)
         if sampled:
-            optimizer = partial(RowAdagrad, regularisation=train.regularisation, prior=prior)
+            optimizer = partial(RowAdagrad, pull=self._pull(owned(workers, nodes)), prior=prior)
         self.rows = ShardedRows(workers, nodes, train.dim, seed, _SCALE / train.dim**0.5, device, optimizer)
         if prior is not None:
             self.rows.embeddings.add_(prior)
@@ -94,6 +94,11 @@ class Vasg:
         if not self.decodes:
             return self.log_var.new_tensor([1.0, 0.0])
         return torch.exp(-self.log_var.detach()) * self.log_var.new_tensor([1.0, 0.5])
+
+    def _pull(self, own: NDArray[np.int64]) -> Tensor:
+        """[own] strength of L2 for each pair of a node: walks repeat what its purchases say, and as often the less it has."""
+        purchases = np.maximum(np.load(self.plan.degree)[own], 1)
+        return torch.from_numpy(self.plan.config.train.regularisation / purchases).float().to(self.device)
 
     def _popularity_bias(self) -> Tensor:
         """[own] log of each node's share of the pairs of its type, relative to the negatives: right for X = 0."""

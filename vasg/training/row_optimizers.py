@@ -58,19 +58,19 @@ class RowAdagrad:
 
     One scale for a whole row keeps the gradient's direction: structure shared by many pairs grows first, while Adam's
     scale for each element lifts noise to the same size. It also needs 2 numbers a row where Adam needs 2 (D + 1).
-    L2 pulls embeddings to ``prior`` [own, D] (None: zero): it adds regularisation / 2 x pairs x ||X - prior||^2 to the loss.
+    L2 pulls embeddings to ``prior`` [own, D] (None: zero): it adds ``pull`` [own] / 2 x pairs x ||X - prior||^2 to the loss.
     """
 
-    def __init__(self, values: Tensor, regularisation: float = 0.0, prior: Tensor | None = None) -> None:
+    def __init__(self, values: Tensor, pull: Tensor, prior: Tensor | None = None) -> None:
         self.state = {"sums": values.new_zeros(len(values), 2)}
-        self._regularisation, self._prior = regularisation, prior
+        self._pull, self._prior = pull, prior
 
     def step(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """Update ``values[rows]`` in place; ``rows`` [m] are distinct, ``gradient`` [m, D + 2], last the pairs."""
         if values.device.type == "cpu":
             rows_kernel.adagrad(
                 values.numpy(), self.state["sums"].numpy(), rows.numpy(), gradient.numpy(), np.float32(learning_rate),
-                np.float32(self._regularisation), None if self._prior is None else self._prior.numpy(),
+                self._pull.numpy(), None if self._prior is None else self._prior.numpy(),
             )  # fmt: skip
         else:
             self.batched(values, rows, gradient, learning_rate)
@@ -78,7 +78,7 @@ class RowAdagrad:
     def batched(self, values: Tensor, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """``step`` on all rows at once, as a GPU wants it."""
         away = values[rows, :-1] if self._prior is None else values[rows, :-1] - self._prior[rows]
-        slope = torch.addcmul(gradient[:, :-2], gradient[:, -1:], away, value=self._regularisation)
+        slope = torch.addcmul(gradient[:, :-2], gradient[:, -1:] * self._pull[rows, None], away)
         sums = self.state["sums"][rows] + torch.stack([slope.square().mean(1), gradient[:, -2].square()], 1)
         self.state["sums"][rows] = sums
         scale = -learning_rate / (sums.sqrt() + _EPSILON)

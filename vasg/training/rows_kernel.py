@@ -82,19 +82,18 @@ def adam(
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
-def adagrad(
-    values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any, regularisation: Any, prior: Any
-) -> None:
+def adagrad(values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any, pull: Any, prior: Any) -> None:
     """``RowAdagrad.step`` on ``rows`` [m]; ``prior`` [own, D], or None for zero. A row and its prior are read once."""
     dim = values.shape[1] - 1
     slope = np.empty(dim, np.float32)
     for i in range(rows.size):
-        row, pull, square = rows[i], regularisation * gradient[i, dim + 1], np.float32(0)
+        row, square = rows[i], np.float32(0)
+        back = pull[row] * gradient[i, dim + 1]
         for d in range(dim):
             if prior is None:
-                slope[d] = gradient[i, d] + pull * values[row, d]
+                slope[d] = gradient[i, d] + back * values[row, d]
             else:
-                slope[d] = gradient[i, d] + pull * (values[row, d] - prior[row, d])
+                slope[d] = gradient[i, d] + back * (values[row, d] - prior[row, d])
             square += slope[d] * slope[d]
         sums[row, 0] += square / np.float32(dim)
         sums[row, 1] += gradient[i, dim] * gradient[i, dim]
