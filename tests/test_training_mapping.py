@@ -50,6 +50,19 @@ def test_the_decoder_starts_from_the_mean_picture(tmp_path: Path) -> None:
     torch.testing.assert_close(model.decoder(torch.randn(4, 8)), features.mean.expand(4, -1))
 
 
+def test_a_node_of_few_purchases_is_pulled_the_more(tmp_path: Path) -> None:
+    this = plan(tmp_path, config(regularisation=3.0))
+    np.save(this.degree, np.arange(USERS + WARM))  # the first has none
+    features = Features(this.features, this.has_feature, WARM, CPU)
+    model = Vasg(this, Workers(1), features, CPU, visual=False)
+    before, gradient = model.rows.embeddings.clone(), torch.zeros(USERS + WARM, model.rows.dim + 2)
+    gradient[:, 0], gradient[:, -1] = 1.0, 5.0  # slope, pairs
+    model.rows.update(torch.arange(USERS + WARM), gradient, 0.1)
+    slope = gradient[:, :-2] + 5 * 3.0 / torch.arange(USERS + WARM).clamp(min=1)[:, None] * before
+    expected = before - 0.1 * slope / slope.square().mean(1, keepdim=True).sqrt()
+    torch.testing.assert_close(model.rows.embeddings, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_layer_of_many_inputs_learns_more_slowly() -> None:
     groups = decoder.Layers([100, 256, 1024, 10], 0.5, True, 0, "decoder").groups(0.1)
     assert [group["lr"] for group in groups] == [0.1, 0.1, 0.025]
