@@ -251,7 +251,7 @@ def test_the_weights_are_told_and_whether_they_were_chosen(published: Warehouse,
         f"chosen on validation pairs and never on test pairs: skipgram {weights['skipgram']:.3g}, "
         in told.paragraphs[0]
     )
-    assert f"mapped {weights['mapped']:.3g}. " in told.paragraphs[0]
+    assert f"popularity {weights['popularity']:.3g}. " in told.paragraphs[0]
     assert f"{weights['validation_auc']:.3f}" in told.paragraphs[0]
     root = shutil.copytree(published.root, tmp_path / "root")
     none = [row for row in log if row["quantity"] != "validation_auc"]

@@ -106,7 +106,7 @@ def test_the_papers_skipgram_is_a_cosine_that_nothing_is_weighed_for(tmp_path: P
 def test_without_validation_pairs_the_configured_weights_hold(tmp_path: Path) -> None:
     this, model, plain, mapping = trained(tmp_path, blend={"vbpr": 0.25})
     np.save(this.validation, np.empty((0, 2), np.int64))
-    _, blend, _ = blended_terms(this, model.rows, plain.rows, mapping)
+    _, blend = blended_terms(this, model.rows, plain.rows, mapping)
     assert blend.weight == asdict(this.config.train.blend)
     assert blend.weight["vbpr"] == 0.25
 
@@ -134,7 +134,7 @@ def test_popularity_may_be_all_that_counts(tmp_path: Path) -> None:
 def test_published_score_is_the_blend(tmp_path: Path, dim: int) -> None:
     """Up to a constant for each user, which ranks nothing; in as many dimensions as the terms have, exactly."""
     this, model, plain, mapping = trained(tmp_path, dim=dim)
-    terms = all_terms(this, model.rows, plain.rows, mapping, 0.5)
+    terms = all_terms(this, model.rows, plain.rows, mapping)
     blend = Blend(dict.fromkeys(terms, 0.5) | {"bpr": 0.0}, dict.fromkeys(terms, 2.0), 0.0)
     kept = write_blend(this, Workers(1), model, mapping, terms, blend)
     nodes = np.arange(USERS + WARM + COLD)

@@ -281,6 +281,7 @@ def test_the_mapping_learns_embeddings_of_any_size(tmp_path: Path, size: float) 
         Workers(1),
         torch.device("cpu"),
     )
+    np.save(this.prior, np.zeros((USERS + WARM + COLD, 8), np.float32))  # all is left to the mapping
     features = Features(this.features, this.has_feature, this.warm, cpu)
     trained = Vasg(this, workers, features, cpu)
     taste = torch.tensor([-1.0, 1.0])[torch.arange(WARM) % 2]  # what their pictures show

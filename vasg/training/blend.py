@@ -3,13 +3,12 @@
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vasg import randomness
 from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
-from vasg.training.terms import Vectors, all_terms, by_mapping, fetch, stored
+from vasg.training.terms import Vectors, all_terms
 from vasg.training.validation import Sample, summed
 from vasg.training.workers import Workers
 
@@ -17,7 +16,7 @@ _WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 _ROUNDS = 3
 _NOTICEABLE = 1e-4  # a change of weights that gains less AUC is not worth leaving the defaults for
 _ROUNDING = 1e-5  # of the largest score; what varies less, as popularity where all are bought alike, is not a term
-_USERS = 500  # that scores are measured on
+_USERS = 500  # that the unit of each term is measured on
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,10 @@ class Blend:
 
 def blended_terms(
     plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping: Mapping
-) -> tuple[dict[str, Vectors], Blend, float]:
-    """All terms, their blend, and the share of the mapping M in the looks of cold products.
-
-    All workers must call this together; worker 0 decides.
-    """
-    mapped = _mapped(plan, rows, mapping)
-    terms = all_terms(plan, rows, plain, mapping, mapped)
-    return terms, choose(plan, rows.workers, terms, asdict(plan.config.train.blend)), mapped
+) -> tuple[dict[str, Vectors], Blend]:
+    """All terms and their blend. All workers must call this together; worker 0 decides."""
+    terms = all_terms(plan, rows, plain, mapping)
+    return terms, choose(plan, rows.workers, terms, asdict(plan.config.train.blend))
 
 
 def choose(plan: Plan, workers: Workers, terms: dict[str, Vectors], defaults: dict[str, float]) -> Blend:
@@ -78,32 +73,11 @@ def choose(plan: Plan, workers: Workers, terms: dict[str, Vectors], defaults: di
     return Blend(weight, unit, best, {name: sample.auc(part) for name, part in scores.items()})
 
 
-def _mapped(plan: Plan, rows: ShardedRows, mapping: Mapping) -> float:
-    """The share of M, the rest being the prior, that comes closest to what the embeddings of products say that M has not seen.
-
-    Least squares over their scores for a sample of users, each less its mean over the products: only order matters.
-    """
-    users, products = _sample_users(plan), mapping.held_out + plan.users
-    if not len(products):
-        return 0.0
-    found = fetch(rows, np.concatenate([users, products]))
-    taste, trained = found[: len(users)], found[len(users) :]
-    prior, learned = stored(plan.prior)(products), by_mapping(plan, mapping, products)
-    wanted, change = ((part - part.mean(0)) @ taste.T for part in (trained - prior, learned - prior))
-    share = float((wanted * change).sum() / max(float(np.square(change).sum()), 1e-12))
-    return rows.workers.first([round(min(max(share, 0.0), 1.0), 2)], "mapped")[0]
-
-
 def _unit(plan: Plan, vectors: Vectors) -> float:
     """Standard deviation of a term's scores over a sample of users and warm products; 0 where only rounding varies."""
-    users = _sample_users(plan)
+    drawn = randomness.integers(plan.config.seed, "sample", 4, np.arange(min(_USERS, plan.users)), plan.users)
+    users = np.unique(drawn)
     found = vectors(np.concatenate([users, np.load(plan.candidates)]))
     scores = found[: len(users)] @ found[len(users) :].T
     spread = float(scores.std())
     return spread if spread > _ROUNDING * float(np.abs(scores).max()) else 0.0
-
-
-def _sample_users(plan: Plan) -> NDArray[np.int64]:
-    drawn = randomness.integers(plan.config.seed, "sample", 4, np.arange(min(_USERS, plan.users)), plan.users)
-    users: NDArray[np.int64] = np.unique(drawn)
-    return users

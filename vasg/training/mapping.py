@@ -23,12 +23,12 @@ _BATCH = 4096  # products mapped at a time
 class Mapping:
     """The encoder M: image feature [I] -> embedding [D], the decoder's layers in reverse.
 
-    Its last layer gives embeddings in units of their own: M(f) = center + spread x encoder(f), of trained products.
-    Started in units of 1 it would first have to shrink many times over, which leaves its ReLUs dead in many shops.
+    It starts from the visual prior P (zero for the paper's objective), a function of the picture, too, and learns what
+    trained embeddings are beyond it, in units of their own: M(f) = P + center + spread x encoder(f).
 
-    Its loss over a batch of warm products adds up, each in units of its own variance, the parts the configuration names:
+    Its loss over a batch of warm products adds up, each in units of a variance, the parts the configuration names:
     reconstruction ``||f - M^-1(M(f + noise))||^2`` (the paper's) and regression ``||X - M(f + noise)||^2``. It ends with the
-    parameters that had the smallest loss on the products ``held_out`` [n], without noise.
+    parameters that had the smallest regression (reconstruction, where that is all) on the products ``held_out`` [n].
     """
 
     def __init__(self, plan: Plan, workers: Workers, rows: ShardedRows, decoder: Layers, features: Features) -> None:
@@ -38,6 +38,7 @@ class Mapping:
         self.encoder = Layers(sizes, settings.dropout, False, plan.config.seed, "encoder").to(rows.device)
         self.encoder.start_from(torch.zeros(train.dim))
         self.optimizer = torch.optim.Adam(self.encoder.groups(settings.learning_rate), fused=True)
+        self._prior = np.load(plan.prior, mmap_mode="r") if train.objective == "sampled" else None
         warm = np.flatnonzero(np.load(plan.has_feature)[: plan.warm])
         chance = min(_HELD_OUT, _MOST_HELD_OUT / max(len(warm), 1))
         asks = randomness.uniform(plan.config.seed, "mapping_held_out", warm) < chance
@@ -49,8 +50,8 @@ class Mapping:
         mean = moments[1:] / moments[0].clamp(min=1)
         self.variance = max(float(mean[0] - mean[1:].square().sum()), 1e-12)
         self.center, self.spread = mean[1:].float(), (self.variance / train.dim) ** 0.5
-
         self._least, self._best, self._since = float("inf"), self._parameters(), 0
+        self._judge()
 
     def _owned(self, products: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Those of ``products`` whose rows this worker owns, and which rows."""
@@ -59,8 +60,9 @@ class Mapping:
         return nodes, (nodes + self.plan.users) // self.workers.size
 
     def _moments(self) -> Tensor:
-        """Count, sum of squares, and sum of this worker's embeddings of the products that M learns from."""
-        x = self.rows.embeddings[self._taught[1]].double()
+        """Count, sum of squares, and sum of what this worker's embeddings of the products M learns from are beyond the prior."""
+        product, row = self._taught
+        x = (self.rows.embeddings[row] - self._prior_of(product)).double()
         return torch.cat([torch.stack([x.new_tensor(len(x)), x.square().sum()]), x.sum(0)])
 
     def epoch(self, epoch: int, batches: int) -> dict[str, float]:
@@ -72,8 +74,7 @@ class Mapping:
         sums = torch.zeros(3, dtype=torch.float64)
         for batch in range(batches):
             sums += self._step((batch_of == batch).nonzero()[:, 0], _STAGE + epoch * self.batches + batch)
-        unseen = self._unseen_losses()
-        self._judge(self._wanted(unseen))
+        unseen = self._judge()
         names = ("reconstruction", "regression", "reconstruction_held_out", "regression_held_out")
         return dict(zip(names, [*(sums[:2] / sums[2].clamp(min=1.0)).tolist(), *unseen.tolist()], strict=True))
 
@@ -100,7 +101,7 @@ class Mapping:
     ) -> Tensor:
         """[2] reconstruction (where it counts) and regression, summed over products whose embeddings are in these rows."""
         clean = self.features.of(product)
-        embedding = self._embedding(clean + noise, dropout_key)
+        embedding = self._embedding(product, clean + noise, dropout_key)
         regression = (embedding - self.rows.embeddings[row]).square().sum() / self.variance
         reconstruction = torch.zeros_like(regression)
         if self.plan.config.train.mapping.objective != "regression":
@@ -111,20 +112,19 @@ class Mapping:
         """The sum of those that the configuration names."""
         return losses[0] if self.plan.config.train.mapping.objective == "reconstruction" else losses.sum()
 
-    def _unseen_losses(self) -> Tensor:
-        """[2] means over the products held out."""
+    def _judge(self) -> Tensor:
+        """[2] mean losses over the products held out; keeps the best parameters, or the last where there are none to judge by."""
         product, row = self._unseen
         with torch.no_grad():
             parts = [self._losses(product[part], row[part]) for part in torch.arange(len(product)).split(_BATCH)]
         found = torch.stack([*parts, self.center.new_zeros(2)]).double().sum(0)
-        return self.workers.total(found, "held_out").cpu() / max(len(self.held_out), 1)
-
-    def _judge(self, loss: Tensor) -> None:
-        """Keep the best parameters; without products that could judge, the last."""
-        if float(loss) < self._least or not len(self.held_out):
-            self._least, self._best, self._since = float(loss), self._parameters(), 0
+        losses = self.workers.total(found, "held_out").cpu() / max(len(self.held_out), 1)
+        loss = float(losses[0 if self.plan.config.train.mapping.objective == "reconstruction" else 1])
+        if loss < self._least or not len(self.held_out):
+            self._least, self._best, self._since = loss, self._parameters(), 0
         else:
             self._since += 1
+        return losses
 
     def _parameters(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.encoder.state_dict().items()}
@@ -138,15 +138,21 @@ class Mapping:
         """Go back to the parameters that did best on the products held out."""
         self.encoder.load_state_dict(self._best)
 
-    def _embedding(self, features: Tensor, dropout_key: Tensor | None = None) -> Tensor:
-        embedding: Tensor = self.center + self.spread * self.encoder(features, dropout_key)
+    def _embedding(self, product: Tensor, features: Tensor, dropout_key: Tensor | None = None) -> Tensor:
+        embedding: Tensor = self._prior_of(product) + self.center + self.spread * self.encoder(features, dropout_key)
         return embedding
+
+    def _prior_of(self, product: Tensor) -> Tensor:
+        """[n, D] what pictures say of products in closed form."""
+        if self._prior is None:
+            return self.rows.values.new_zeros(len(product), self.rows.dim)
+        return torch.from_numpy(self._prior[product.cpu().numpy() + self.plan.users]).to(self.rows.device)
 
     def map(self, product: Tensor) -> Tensor:
         """[n, D] embeddings of products by their pictures."""
         with torch.no_grad():
             return (
-                torch.cat([self._embedding(self.features.of(part)) for part in product.split(_BATCH)])
+                torch.cat([self._embedding(part, self.features.of(part)) for part in product.split(_BATCH)])
                 if len(product)
                 else (self.rows.values.new_empty(0, self.rows.dim))
             )

@@ -27,7 +27,7 @@ _CHUNK = 65_536
 def write_paper(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> None:
     """This worker's rows for objective "paper": of length 1, so that the score is the cosine (section 4.2)."""
     nodes = _own_nodes(plan, workers, model, mapping)
-    vectors = skipgram(plan, model.rows, mapping, mapped=1.0)(nodes)
+    vectors = skipgram(plan, model.rows, mapping)(nodes)
     _write(plan, workers, nodes, unit(vectors))
 
 

@@ -1,7 +1,7 @@
 """The terms of the published score, each the inner product of its own vectors of users and products.
 
 ============== ==========================================================================================
-skipgram       trained on the walks; a cold product has what its picture makes of it (the mapping M, the prior)
+skipgram       trained on the walks; a cold product has what the mapping M makes of its picture
 plain_skipgram the same from random vectors, without pictures; a cold product has none
 prior          what pictures say of taste in closed form, in detail: where skipgram started
 smooth_prior   the same by directions alone, without clusters of pictures
@@ -85,17 +85,11 @@ def _train(plan: Plan, visual: bool, threads: int, stop: Event) -> Floats:
     return np.concatenate([user, product])
 
 
-def all_terms(
-    plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping: Mapping, mapped: float
-) -> dict[str, Vectors]:
-    """The vectors of every term that may count.
-
-    ``plain`` are the rows trained without pictures, if they were; ``mapped`` is the share of M in a cold product's row of
-    skipgram, the rest is the prior.
-    """
+def all_terms(plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping: Mapping) -> dict[str, Vectors]:
+    """The vectors of every term that may count. ``plain`` are the rows trained without pictures, if they were."""
     files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior, "mixed_logit": plan.mixed_logit}
     files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE if may_count(plan, name)}
-    terms = {"skipgram": skipgram(plan, rows, mapping, mapped), "popularity": popularity(plan)}
+    terms = {"skipgram": skipgram(plan, rows, mapping), "popularity": popularity(plan)}
     if plain is not None:
         terms["plain_skipgram"] = trained(plan, plain)
     return terms | {name: stored(file) for name, file in files.items()}
@@ -115,15 +109,12 @@ def popularity(plan: Plan) -> Vectors:
     return lambda nodes: values[nodes, None]
 
 
-def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping, mapped: float) -> Vectors:
-    """[n, D] trained rows; for cold products what their pictures say, by the prior and by M."""
+def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping) -> Vectors:
+    """[n, D] trained rows; for cold products what M makes of their pictures."""
 
     def vectors(nodes: NDArray[np.int64]) -> Floats:
         found, is_cold = trained(plan, rows)(nodes), nodes >= plan.users + plan.warm
-        if mapped > 0:
-            found[is_cold] += mapped * by_mapping(plan, mapping, nodes[is_cold])
-        if mapped < 1:  # the paper's objective has no prior
-            found[is_cold] += (1 - mapped) * stored(plan.prior)(nodes[is_cold])
+        found[is_cold] = by_mapping(plan, mapping, nodes[is_cold])
         return found
 
     return vectors

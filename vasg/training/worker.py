@@ -88,15 +88,14 @@ def _plain(plan: Plan, workers: Workers, features: Features) -> tuple[Vasg | Non
 
 def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapping: Mapping) -> Log:
     """Weigh the terms of the score and write their sum."""
-    terms, blend, mapped = blended_terms(plan, model.rows, plain.rows if plain else None, mapping)
+    terms, blend = blended_terms(plan, model.rows, plain.rows if plain else None, mapping)
     kept = write_blend(plan, workers, model, mapping, terms, blend)
-    chosen = blend.weight | {"mapped": mapped}
     judged = "" if blend.auc is None else f"AUC on validation pairs {blend.auc:.3f}; "
     workers.say(
-        f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in chosen.items())}; "
+        f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in blend.weight.items())}; "
         f"{judged}{100 * kept:.1f} % of the scores' squares kept"
     )
-    log = [("blend", 1, name, value) for name, value in (chosen | blend.figures() | {"kept": kept}).items()]
+    log = [("blend", 1, name, value) for name, value in (blend.weight | blend.figures() | {"kept": kept}).items()]
     return log + [(name, 1, "validation_auc", blend.alone[name]) for name in PAIRWISE if name in blend.alone]
 
 
