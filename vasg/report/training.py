@@ -7,7 +7,7 @@ from vasg.report.charts import LINES, chart
 from vasg.report.page import Block, Chapter, Grid, Picture, Pictures
 from vasg.report.run import Run
 
-_LOSSES = r"loss$|^reconstruction$|^regression$"
+_LOSSES = r"loss$|^reconstruction|^regression"
 
 
 def training_chapter(run: Run) -> Chapter | None:
