@@ -14,7 +14,7 @@ from vasg.training.sharded import ShardedRows
 from vasg.training.workers import Workers
 
 _STAGE = 1 << 40  # keeps the counters of this stage apart from the steps of stage 1
-# of the warm products, at most so many: they tell when to stop, and how far M may be trusted with what it has not seen
+# of the warm products, at most so many: they tell when to stop
 _HELD_OUT, _MOST_HELD_OUT = 0.1, 8192
 _PATIENCE = 2  # passes without a gain
 _BATCH = 4096  # products mapped at a time
@@ -61,9 +61,11 @@ class Mapping:
 
     def _moments(self) -> Tensor:
         """Count, sum of squares, and sum of what this worker's embeddings of the products M learns from are beyond the prior."""
-        product, row = self._taught
-        x = (self.rows.embeddings[row] - self._prior_of(product)).double()
-        return torch.cat([torch.stack([x.new_tensor(len(x)), x.square().sum()]), x.sum(0)])
+        sums = torch.zeros(2 + self.rows.dim, dtype=torch.float64, device=self.rows.device)
+        for product, row in zip(*(part.split(_BATCH) for part in self._taught), strict=True):
+            x = (self.rows.embeddings[row] - self._prior_of(product)).double()
+            sums += torch.cat([torch.stack([x.new_tensor(len(x)), x.square().sum()]), x.sum(0)])
+        return sums
 
     def epoch(self, epoch: int, batches: int) -> dict[str, float]:
         """The first ``batches`` of a pass over the products M learns from; mean losses in units of their variance."""
@@ -114,10 +116,9 @@ class Mapping:
 
     def _judge(self) -> Tensor:
         """[2] mean losses over the products held out; keeps the best parameters, or the last where there are none to judge by."""
-        product, row = self._unseen
+        parts = zip(*(part.split(_BATCH) for part in self._unseen), strict=True)
         with torch.no_grad():
-            parts = [self._losses(product[part], row[part]) for part in torch.arange(len(product)).split(_BATCH)]
-        found = torch.stack([*parts, self.center.new_zeros(2)]).double().sum(0)
+            found = torch.stack([self._losses(product, row) for product, row in parts]).double().sum(0)
         losses = self.workers.total(found, "held_out").cpu() / max(len(self.held_out), 1)
         loss = float(losses[0 if self.plan.config.train.mapping.objective == "reconstruction" else 1])
         if loss < self._least or not len(self.held_out):

@@ -96,7 +96,7 @@ class Vasg:
         return torch.exp(-self.log_var.detach()) * self.log_var.new_tensor([1.0, 0.5])
 
     def _pull(self, own: NDArray[np.int64]) -> Tensor:
-        """[own] strength of L2 for each pair of a node: walks repeat what its purchases say, and as often the less it has."""
+        """[own] strength of L2 for each pair of a node: of one size for all nodes, as walks repeat each purchase alike often."""
         purchases = np.maximum(np.load(self.plan.degree)[own], 1)
         return torch.from_numpy(self.plan.config.train.regularisation / purchases).float().to(self.device)
 
