@@ -42,12 +42,11 @@ class Mapping:
         warm = np.flatnonzero(np.load(plan.has_feature)[: plan.warm])
         chance = min(_HELD_OUT, _MOST_HELD_OUT / max(len(warm), 1))
         asks = randomness.uniform(plan.config.seed, "mapping_held_out", warm) < chance
-        self.held_out = warm[asks]
-        self._unseen, self._taught = self._owned(self.held_out), self._owned(warm[~asks])
-        moments = workers.total(self._moments(), "moments")
-        self.taught_by = int(moments[0])  # warm products with a picture that are not held out, on all workers
+        self.held_out, taught = warm[asks], warm[~asks]
+        self._unseen, self._taught = self._owned(self.held_out), self._owned(taught)
+        self.taught_by = len(taught)  # warm products with a picture that are not held out, on all workers
         self.batches = max(1, round(self.taught_by / settings.batch_size))  # of an epoch
-        mean = moments[1:] / moments[0].clamp(min=1)
+        mean = workers.total(self._moments(), "moments") / max(self.taught_by, 1)
         self.variance = max(float(mean[0] - mean[1:].square().sum()), 1e-12)
         self.center, self.spread = mean[1:].float(), (self.variance / train.dim) ** 0.5
         self._least, self._best, self._since = float("inf"), self._parameters(), 0
@@ -60,11 +59,11 @@ class Mapping:
         return nodes, (nodes + self.plan.users) // self.workers.size
 
     def _moments(self) -> Tensor:
-        """Count, sum of squares, and sum of what this worker's embeddings of the products M learns from are beyond the prior."""
-        sums = torch.zeros(2 + self.rows.dim, dtype=torch.float64, device=self.rows.device)
+        """Sum of squares, and sum, of what this worker's embeddings of the products M learns from are beyond the prior."""
+        sums = torch.zeros(1 + self.rows.dim, dtype=torch.float64, device=self.rows.device)
         for product, row in zip(*(part.split(_BATCH) for part in self._taught), strict=True):
             x = (self.rows.embeddings[row] - self._prior_of(product)).double()
-            sums += torch.cat([torch.stack([x.new_tensor(len(x)), x.square().sum()]), x.sum(0)])
+            sums += torch.cat([x.square().sum()[None], x.sum(0)])
         return sums
 
     def epoch(self, epoch: int, batches: int) -> dict[str, float]:

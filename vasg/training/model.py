@@ -60,10 +60,11 @@ class Vasg:
             self.decoder.start_from(features.mean)
             often = steps_per_epoch(plan.groups) * train.epochs // _DECODER_STEPS
             self.every = 1 if train.objective == "paper" else min(train.decoder.every, max(1, often))
-        # both start at their optimum for an untrained model: log 2 a score, and the error of predicting the mean feature
+        # both start at their optimum for an untrained model: log 2 a score, and the error of predicting the mean feature;
+        # without a decoder there is nothing to balance: weights of 1 and 0, for good
         scores = 1.0 + (train.negative_weight if train.objective == "sampled" else 0.0)
-        start = torch.log(torch.tensor([2 * scores * np.log(2.0), features.variance], dtype=torch.float32))
-        self.log_var = nn.Parameter(start.to(device))
+        start = [2 * scores * np.log(2.0), features.variance] if self.decodes else [1.0, torch.inf]
+        self.log_var = nn.Parameter(torch.tensor(start, dtype=torch.float32, device=device).log())
         parameters = [*self.decoder.groups(train.decoder.learning_rate), {"params": [self.log_var]}]
         self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
         # of a batch's products that go through the decoder; follows the last batch, 0 before the first
@@ -77,7 +78,7 @@ class Vasg:
         fetched = self.rows.fetch(torch.from_numpy(np.concatenate([batch.walks, drawn], 1)))
         length = batch.walks.shape[1]
         negatives = Negatives(fetched.index[:, length:], train.negative_weight) if drawn.size else None
-        product_weight = self._weights()[0]
+        product_weight = torch.exp(-self.log_var[0].detach())
         is_product = fetched.nodes >= plan.users
         sums = skip_gram(fetched.rows, fetched.index[:, :length], is_product, train.window, product_weight, negatives)
         rows, gradient = self.rows.collect(fetched, sums.gradient)
@@ -88,12 +89,6 @@ class Vasg:
         self.rows.update(rows, gradient, learning_rate)
         figures = [sums.user_loss, sums.user_pairs, sums.product_loss, sums.product_pairs]
         self.figures[:4] += torch.stack(figures).to(self.figures.dtype)
-
-    def _weights(self) -> Tensor:
-        """[2] of the losses of product centers and of the decoder; 1 and 0 without one: there is nothing to balance."""
-        if not self.decodes:
-            return self.log_var.new_tensor([1.0, 0.0])
-        return torch.exp(-self.log_var.detach()) * self.log_var.new_tensor([1.0, 0.5])
 
     def _pull(self, own: NDArray[np.int64]) -> Tensor:
         """[own] strength of L2 for each pair of a node: of one size for all nodes, as walks repeat each purchase alike often."""
@@ -142,7 +137,7 @@ class Vasg:
             output = self.decoder(x, keys)
         error = (output.float() - self.features.of(product[chosen])).square().sum(1)  # m, ||f - f'||^2
         weighted = (weight * error).sum()
-        scale = total_pairs / total_weight * self._weights()[1]
+        scale = total_pairs / total_weight * torch.exp(-self.log_var[1].detach()) / 2
         self.optimizer.zero_grad()
         (scale * weighted).backward()
         assert x.grad is not None
@@ -168,14 +163,14 @@ class Vasg:
         """Mean losses of all workers since the last call."""
         sums = dict(zip(FIGURES, self.workers.total(self.figures, "figures").tolist(), strict=True))
         self.figures.zero_()
-        w1, w2 = self._weights().tolist()
+        w1, w2 = torch.exp(-self.log_var.detach()).tolist()
         return {
             "loss": (sums["user_loss"] + sums["product_loss"]) / max(sums["user_pairs"] + sums["product_pairs"], 1.0),
             "user_loss": sums["user_loss"] / max(sums["user_pairs"], 1.0),
             "product_loss": sums["product_loss"] / max(sums["product_pairs"], 1.0),
             "decoder_loss": sums["decoder_loss"] / max(sums["decoder_weight"], 1.0) / self.features.dim,
             "weight_skip_gram": w1,
-            "weight_decoder": w2,
+            "weight_decoder": w2 / 2,
             "pairs": sums["user_pairs"] + sums["product_pairs"],
         }
 
