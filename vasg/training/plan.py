@@ -16,11 +16,12 @@ from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.feature_matrix import feature_matrix
 from vasg.files import write_atomically
 from vasg.tables import Warehouse
+from vasg.training.appeal import appeal
 from vasg.training.mixed_logit import mixed_logit
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
 
-_TERMS = ("prior", "smooth_prior", "mixed_logit")
+_TERMS = ("prior", "smooth_prior", "mixed_logit", "appeal")
 _SAMPLE = 2000  # validation pairs, and candidates for each, at most
 
 
@@ -40,6 +41,7 @@ class Plan:
     prior: str  # .npy [U+W+C, D] embeddings by pictures alone, in detail: where Skip-Gram starts
     smooth_prior: str  # the same without clusters of pictures
     mixed_logit: str  # .npy [U+W+C, k] tastes and pictures by a model of purchases
+    appeal: str  # .npy [W+C] train purchases to be expected of a product by its picture
     validation: str  # .npy [n, 2] validation pairs (user, product) that weights are chosen on
     candidates: str  # .npy [m] warm products they are ranked against
     known: str  # .npy [n, m] bool: candidates the user has bought
@@ -108,6 +110,7 @@ def _terms(
         "prior": visual_prior(*given, config.train.dim, config.seed, FINE),
         "smooth_prior": visual_prior(*given, config.train.dim, config.seed, SMOOTH),
         "mixed_logit": mixed_logit(*given, config.seed),
+        "appeal": appeal(pictures, has_feature, np.bincount(pairs[:, 1], minlength=warm), warm),
     }
 
 

@@ -8,7 +8,7 @@ smooth_prior   the same by directions alone, without clusters of pictures
 mixed_logit    what pictures say by a model of how purchases come about, with the tastes of users in it
 vbpr           learned from pairs of products, one bought, by pictures and purchases
 bpr            the same by purchases alone; a cold product has none
-popularity     logarithm of one plus the train purchases of a product; a cold one's is that of the mean
+popularity     logarithm of the train purchases of a product, or of those its picture promises
 ============== ==========================================================================================
 
 Each is best somewhere: few purchases or many, pictures that tell all or nothing. ``vasg.training.blend`` weighs them.
@@ -102,11 +102,31 @@ def stored(file: str) -> Vectors:
 
 
 def popularity(plan: Plan) -> Vectors:
-    """[n, 1] one for users; of the logarithm, so that it counts as a factor of the odds."""
-    sold = np.load(plan.degree)[plan.users :]
-    log = np.concatenate([np.log1p(sold), np.full(plan.cold, np.log1p(sold.mean() if len(sold) else 0.0))])
+    """[n, 1] one for users; of the logarithm, so that it counts as a factor of the odds.
+
+    Every product has one purchase beforehand, or as many as its picture promises more or fewer than the mean; a cold one,
+    beside it, those that its picture promises.
+    """
+    return _log_popularity(plan, np.load(plan.appeal))
+
+
+def counted_popularity(plan: Plan) -> Vectors:
+    """The same without pictures: every product promises the mean."""
+    return _log_popularity(plan, np.full(plan.products, _sold(plan).mean(), np.float32))
+
+
+def _log_popularity(plan: Plan, expected: Floats) -> Vectors:
+    sold = _sold(plan)
+    warm = np.log(sold + expected[: plan.warm] / sold.mean())
+    log = np.concatenate([warm, np.log1p(expected[plan.warm :])])
     values = np.concatenate([np.ones(plan.users), log]).astype(np.float32)
     return lambda nodes: values[nodes, None]
+
+
+def _sold(plan: Plan) -> NDArray[np.int64]:
+    """[W] train purchases of warm products."""
+    sold: NDArray[np.int64] = np.load(plan.degree)[plan.users :]
+    return sold
 
 
 def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping) -> Vectors:

@@ -1,0 +1,75 @@
+"""What pictures say of how well a product sells: all that is known of one that nobody bought yet.
+
+Poisson regression of the train purchases of warm products on the principal components of their pictures and on the
+products of the first few of them. Where the tastes of many users meet, products sell: were tastes normal over the users
+and choice a logit (mixed logit, McFadden and Train 2000), the logarithm of sales would be a quadratic of the picture.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import PoissonRegressor
+from sklearn.metrics import mean_poisson_deviance
+from sklearn.preprocessing import PolynomialFeatures
+
+from vasg.components import fitted_products
+from vasg.feature_matrix import transformed
+
+_COMPONENTS, _SQUARED = 64, 8
+_PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)  # on coefficients, strongest first; products held out choose
+_HELD_OUT = 5  # one product of so many
+_ROUNDS = 1000  # of the solver at most
+
+Floats = NDArray[np.float32]
+
+
+def appeal(pictures: Floats, has_feature: NDArray[np.bool_], sold: NDArray[Any], warm: int) -> Floats:
+    """[P] train purchases to be expected of each product by its picture.
+
+    ``pictures`` [P, k] are principal components, ``sold`` [warm] the train purchases of warm products. The mean of ``sold``
+    where a product has no picture; and everywhere, unless pictures foretell the sales of products held out better.
+    Nothing of a product from ``warm`` on enters the fit, and none is expected to sell beyond the range of those in it.
+    """
+    expected = np.full(len(pictures), sold.mean(), np.float32)
+    fitted = fitted_products(has_feature, warm)
+    held_out, rest = fitted[::_HELD_OUT], np.delete(fitted, slice(None, None, _HELD_OUT))
+    if not pictures.size or not sold[rest].any():
+        return expected
+    deviation = np.float32(max(float(pictures[fitted, 0].std()), 1e-12))
+    seen, unseen = (_regressors(pictures[part], deviation) for part in (rest, held_out))
+    best, chosen = mean_poisson_deviance(sold[held_out], np.full(len(held_out), sold[rest].mean())), None
+    for penalty in _PENALTIES:
+        model = _Model(seen, sold[rest], penalty)
+        deviance = mean_poisson_deviance(sold[held_out], np.exp(model.log_mean(unseen)))
+        if deviance < best:
+            best, chosen = deviance, penalty
+    if chosen is None:
+        return expected
+    model = _Model(_regressors(pictures[fitted], deviation), sold[fitted], chosen)
+    found = transformed(pictures, has_feature, 1, lambda rows: model.log_mean(_regressors(rows, deviation))[:, None])
+    expected[has_feature] = np.exp(found[has_feature, 0])
+    return expected
+
+
+class _Model:
+    """A fit whose predictions stay within the range of what it was fitted on."""
+
+    def __init__(self, regressors: Floats, sold: NDArray[Any], penalty: float) -> None:
+        fit = PoissonRegressor(alpha=penalty, max_iter=_ROUNDS).fit(regressors.astype(np.float64), sold)
+        self._slope, self._start = fit.coef_, fit.intercept_
+        self._range = -np.inf, np.inf
+        found = self.log_mean(regressors)
+        self._range = found.min(), found.max()
+
+    def log_mean(self, regressors: Floats) -> NDArray[np.float64]:
+        """[n] logarithm of the sales to be expected, for ``regressors`` [n, k]."""
+        found: NDArray[np.float64] = np.clip(regressors @ self._slope + self._start, *self._range)
+        return found
+
+
+def _regressors(pictures: Floats, deviation: np.float32) -> Floats:
+    """[n, k'] components, the first with variance 1, and the products of the first few."""
+    scaled = pictures[:, :_COMPONENTS] / deviation
+    squares = PolynomialFeatures(2, include_bias=False).fit_transform(scaled[:, :_SQUARED])
+    return np.hstack([squares, scaled[:, _SQUARED:]]).astype(np.float32)
