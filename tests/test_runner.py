@@ -191,6 +191,16 @@ def test_a_cluster_that_cannot_be_reached_means_try_later(vasg: Command, shop: P
     assert answer.stderr.startswith("vasg preprocess_reviews: Spark could not start, can spark.master be reached? (")
 
 
+@pytest.mark.fault
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["spark.master local[few]", "spark.executor.memory 1m", "spark.task.cpus many"])
+def test_a_setting_that_spark_does_not_accept_is_configuration(vasg: Command, shop: Path, setting: str) -> None:
+    (shop / "my.conf").write_text(f"spark.master local[1]\n{setting}\nspark.ui.enabled false\n")
+    answer = vasg("run", "--config", "config.toml", "--root", "r", "--properties-file", "my.conf")
+    assert answer.returncode == 78, answer.stderr
+    assert answer.stderr.startswith("vasg preprocess_reviews: Spark does not accept its settings: ")
+
+
 def test_a_root_that_is_held_is_told_to_try_later(vasg: Command, shop: Path) -> None:
     with Warehouse(shop / "root").lock("night"):
         answer = vasg("run", "--config", "config.toml", "--root", "root")

@@ -1,13 +1,14 @@
 """The Spark session of a job: started in the background, checked, and ended without waiting for what nobody needs."""
 
 import os
+import re
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Thread
 
 from pyspark.sql import SparkSession
 
-from vasg.errors import TryLater, expected, java_cause
+from vasg.errors import ConfigurationError, TryLater, expected, java_cause
 from vasg.preflight import preflight
 
 # Results depend on these, so they are set here and not left to a properties file.
@@ -18,6 +19,8 @@ SESSION = {
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
+
+_WRONG_SETTING = r"Could not parse Master URL|IllegalArgumentException|NumberFormatException"  # no later run takes it
 
 _ending: list[Thread] = []  # PySpark's part of sessions that Java has stopped
 
@@ -57,6 +60,8 @@ class Session:
                 raise known from error
             if session and not session.sparkContext._jsc.sc().isStopped():
                 raise
+            if re.search(_WRONG_SETTING, str(error)):
+                raise ConfigurationError(f"Spark does not accept its settings: {java_cause(error)}") from error
             # Spark gives up on a cluster by ending the session, from a thread of its own, while we make it or use it
             raise TryLater(f"Spark could not start, can spark.master be reached? ({java_cause(error)})") from error
         return session
