@@ -52,12 +52,17 @@ def test_without_a_picture_it_is_the_mean_and_nothing_of_others_changes_for_cold
     assert far.min() >= found[:FITTED].min()
 
 
-@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(0, 5), st.integers(0, 12), st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
-def test_any_shop_has_an_answer(seed: int, warm: int, cold: int, components: int, seen: float) -> None:
+@given(
+    st.integers(0, 10**6), st.integers(1, 150), st.integers(0, 5), st.integers(0, 12), st.floats(0, 1),
+    st.sampled_from([0.001, 0.1, 1.0]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_any_shop_has_an_answer(
+    seed: int, warm: int, cold: int, components: int, seen: float, popularity: float
+) -> None:
     generator = np.random.default_rng(seed)
     shown = generator.normal(size=(warm + cold, components)).astype(np.float32)
-    sold = generator.geometric(0.2, warm)
+    sold = generator.geometric(popularity, warm)  # all alike where it is 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = appeal(shown, generator.random(warm + cold) < seen, sold, warm)

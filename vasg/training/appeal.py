@@ -19,7 +19,7 @@ from vasg.feature_matrix import transformed
 _COMPONENTS, _SQUARED = 64, 8
 _PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)  # on coefficients, strongest first; products held out choose
 _HELD_OUT = 5  # one product of so many
-_ROUNDS = 1000  # of the solver at most
+_FEWEST = 50  # products with a picture; fewer tell nothing
 
 Floats = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ def appeal(pictures: Floats, has_feature: NDArray[np.bool_], sold: NDArray[Any],
     expected = np.full(len(pictures), sold.mean(), np.float32)
     fitted = fitted_products(has_feature, warm)
     held_out, rest = fitted[::_HELD_OUT], np.delete(fitted, slice(None, None, _HELD_OUT))
-    if not pictures.size or not sold[rest].any():
+    if not pictures.size or len(fitted) < _FEWEST or not sold[rest].any():
         return expected
     deviation = np.float32(max(float(pictures[fitted, 0].std()), 1e-12))
     seen, unseen = (_regressors(pictures[part], deviation) for part in (rest, held_out))
@@ -56,7 +56,7 @@ class _Model:
     """A fit whose predictions stay within the range of what it was fitted on."""
 
     def __init__(self, regressors: Floats, sold: NDArray[Any], penalty: float) -> None:
-        fit = PoissonRegressor(alpha=penalty, max_iter=_ROUNDS).fit(regressors.astype(np.float64), sold)
+        fit = PoissonRegressor(alpha=penalty, solver="newton-cholesky").fit(regressors.astype(np.float64), sold)
         self._slope, self._start = fit.coef_, fit.intercept_
         self._range = -np.inf, np.inf
         found = self.log_mean(regressors)
