@@ -12,6 +12,7 @@ from training_shop import COLD, USERS, WARM, config, plan
 
 from vasg.training.appeal import appeal
 from vasg.training.terms import counted_popularity, popularity
+from vasg.training.worker import _promised
 
 P, FITTED = 3000, 2500
 
@@ -69,6 +70,11 @@ def test_any_shop_has_an_answer(
     assert found.shape == (warm + cold,)
     assert np.isfinite(found).all()
     assert (found > 0).all()
+
+
+def test_whether_pictures_promise_anything_is_said() -> None:
+    assert _promised(np.full(3, 2.5, np.float32)).startswith("pictures do not foretell sales")
+    assert "sell 1.5 to 30 times" in _promised(np.array([30, 1.5], np.float32))
 
 
 def test_a_purchase_is_given_by_what_the_picture_promises(tmp_path: Path) -> None:

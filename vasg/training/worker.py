@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vasg.cores import cores
 from vasg.errors import ConfigurationError
@@ -95,8 +97,17 @@ def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapp
         f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in blend.weight.items())}; "
         f"{judged}{100 * kept:.1f} % of the scores' squares kept"
     )
+    workers.say(f"train: {_promised(np.load(plan.appeal))}")
     log = [("blend", 1, name, value) for name, value in (blend.weight | blend.figures() | {"kept": kept}).items()]
     return log + [(name, 1, "validation_auc", blend.alone[name]) for name in PAIRWISE if name in blend.alone]
+
+
+def _promised(expected: NDArray[np.float32]) -> str:
+    """What was learned of sales from pictures, ``expected`` [P]."""
+    least, most = expected.min(), expected.max()
+    if least == most:
+        return "pictures do not foretell sales: a new product counts as the mean one"
+    return f"by their pictures, products sell {least:.2g} to {most:.2g} times: so popular is a new one"
 
 
 def _baselines(plan: Plan, workers: Workers, plain: Vasg | None) -> Log:
