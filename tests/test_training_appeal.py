@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from training_shop import COLD, USERS, WARM, config, plan
 
 from vasg.training.appeal import appeal
-from vasg.training.terms import counted_popularity, popularity
+from vasg.training.terms import popularity
 from vasg.training.worker import _promised
 
 P, FITTED = 3000, 2500
@@ -88,6 +88,6 @@ def test_a_purchase_is_given_by_what_the_picture_promises(tmp_path: Path) -> Non
     np.testing.assert_allclose(np.exp(found[USERS:-COLD]), sold + promised[:WARM] / sold.mean(), rtol=1e-5)
     np.testing.assert_allclose(np.exp(found[-COLD:]), 1 + promised[WARM:], rtol=1e-5)
     # the baseline without pictures does not see what they promise
-    counted = counted_popularity(replace(this, appeal="none"))(nodes)[:, 0]
+    counted = popularity(replace(this, appeal="none"), visual=False)(nodes)[:, 0]
     np.testing.assert_allclose(np.exp(counted[USERS:-COLD]), 1 + sold, rtol=1e-5)
     np.testing.assert_allclose(np.exp(counted[-COLD:]), 1 + sold.mean(), rtol=1e-5)

@@ -33,20 +33,21 @@ def appeal(pictures: Floats, has_feature: NDArray[np.bool_], sold: NDArray[Any],
     """
     expected = np.full(len(pictures), sold.mean(), np.float32)
     fitted = fitted_products(has_feature, warm)
-    held_out, rest = fitted[::_HELD_OUT], np.delete(fitted, slice(None, None, _HELD_OUT))
-    if not pictures.size or len(fitted) < _FEWEST or not sold[rest].any():
+    asked, counts = np.arange(len(fitted)) % _HELD_OUT == 0, sold[fitted]
+    if not pictures.size or len(fitted) < _FEWEST or not counts[~asked].any():
         return expected
     deviation = np.float32(max(float(pictures[fitted, 0].std()), 1e-12))
-    seen, unseen = (_regressors(pictures[part], deviation) for part in (rest, held_out))
-    best, chosen = mean_poisson_deviance(sold[held_out], np.full(len(held_out), sold[rest].mean())), None
+    regressors = _regressors(pictures[fitted], deviation)
+    seen, unseen = regressors[~asked], regressors[asked]
+    best, chosen = mean_poisson_deviance(counts[asked], np.full(len(unseen), counts[~asked].mean())), None
     for penalty in _PENALTIES:
-        model = _Model(seen, sold[rest], penalty)
-        deviance = mean_poisson_deviance(sold[held_out], np.exp(model.log_mean(unseen)))
+        promised = np.exp(_Model(seen, counts[~asked], penalty).log_mean(unseen))
+        deviance = mean_poisson_deviance(counts[asked], promised)
         if deviance < best:
             best, chosen = deviance, penalty
     if chosen is None:
         return expected
-    model = _Model(_regressors(pictures[fitted], deviation), sold[fitted], chosen)
+    model = _Model(regressors, counts, chosen)
     found = transformed(pictures, has_feature, 1, lambda rows: model.log_mean(_regressors(rows, deviation))[:, None])
     expected[has_feature] = np.exp(found[has_feature, 0])
     return expected

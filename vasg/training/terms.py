@@ -101,32 +101,17 @@ def stored(file: str) -> Vectors:
     return lambda nodes: np.asarray(vectors[nodes], np.float32)
 
 
-def popularity(plan: Plan) -> Vectors:
+def popularity(plan: Plan, visual: bool = True) -> Vectors:
     """[n, 1] one for users; of the logarithm, so that it counts as a factor of the odds.
 
     Every product has one purchase beforehand, or as many as its picture promises more or fewer than the mean; a cold one,
-    beside it, those that its picture promises.
+    beside it, those that its picture promises. If it is not ``visual``, every product promises the mean.
     """
-    return _log_popularity(plan, np.load(plan.appeal))
-
-
-def counted_popularity(plan: Plan) -> Vectors:
-    """The same without pictures: every product promises the mean."""
-    return _log_popularity(plan, np.full(plan.products, _sold(plan).mean(), np.float32))
-
-
-def _log_popularity(plan: Plan, expected: Floats) -> Vectors:
-    sold = _sold(plan)
-    warm = np.log(sold + expected[: plan.warm] / sold.mean())
-    log = np.concatenate([warm, np.log1p(expected[plan.warm :])])
+    sold = np.load(plan.degree)[plan.users :]
+    expected = np.load(plan.appeal) if visual else np.full(plan.products, sold.mean(), np.float32)
+    log = np.concatenate([np.log(sold + expected[: plan.warm] / sold.mean()), np.log1p(expected[plan.warm :])])
     values = np.concatenate([np.ones(plan.users), log]).astype(np.float32)
     return lambda nodes: values[nodes, None]
-
-
-def _sold(plan: Plan) -> NDArray[np.int64]:
-    """[W] train purchases of warm products."""
-    sold: NDArray[np.int64] = np.load(plan.degree)[plan.users :]
-    return sold
 
 
 def skipgram(plan: Plan, rows: ShardedRows, mapping: Mapping) -> Vectors:

@@ -23,7 +23,7 @@ from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
 from vasg.training.publish import write_blend, write_paper, write_skipgram
-from vasg.training.terms import PAIRWISE, counted_popularity, is_baseline, may_count, train_pairwise, trained
+from vasg.training.terms import PAIRWISE, is_baseline, may_count, popularity, train_pairwise, trained
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
 
@@ -115,7 +115,7 @@ def _baselines(plan: Plan, workers: Workers, plain: Vasg | None) -> Log:
     log = Log()
     write_pairwise(plan, workers)
     if plain is not None and is_baseline(plan, "skipgram"):
-        terms = {"skipgram": trained(plan, plain.rows), "popularity": counted_popularity(plan)}
+        terms = {"skipgram": trained(plan, plain.rows), "popularity": popularity(plan, visual=False)}
         blend = None  # the paper's score is the cosine
         if plan.config.train.objective == "sampled":
             blend = choose(plan, workers, terms, {"skipgram": 1.0, "popularity": 1.0})
