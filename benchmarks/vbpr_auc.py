@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def ours(
     plain /= np.sqrt(np.square(plain[:warm]).sum(1).mean())
     model = bpr._start(users, plain, seed)
     for epoch in range(_EPOCHS):
-        bpr._epoch(model, train, warm, epoch, _LIKE_CORNAC, seed)
+        bpr._epoch(model, train, warm, epoch, _LIKE_CORNAC, seed, Event())
     yield "ours, like Cornac", model.vectors(warm)
 
 

@@ -2,14 +2,8 @@
 
 import sys
 
-from vasg.job import Job, main
-from vasg.scoring.stage import score
-
-
-def body(job: Job) -> None:
-    """The stage."""
-    score(job)
-
+from vasg.job import main
+from vasg.scoring.stage import body
 
 if __name__ == "__main__":
     sys.exit(main("score", body))

@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cluster
 import pytest
@@ -43,6 +44,16 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session = builder.getOrCreate()
     yield session
     session.stop()
+
+
+@pytest.fixture
+def another_default(spark: SparkSession) -> Iterator[None]:
+    """Paths without a scheme are not of this machine, as where HADOOP_CONF_DIR describes a cluster with HDFS."""
+    hadoop: Any = spark.sparkContext._jsc.hadoopConfiguration()
+    before = hadoop.get("fs.defaultFS")
+    hadoop.set("fs.defaultFS", "hdfs://localhost:1")
+    yield
+    hadoop.set("fs.defaultFS", before)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """A training worker that is killed: all start again from the last checkpoint, and end with the model of an unbroken run."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -21,18 +20,6 @@ from vasg.training.worker import train
 from vasg.training.workers import Workers, launch
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
-JOB = Path(__file__).resolve().parents[1] / "jobs" / "train.py"
-
-
-@pytest.fixture(scope="module")
-def resumed() -> Callable[..., Any]:
-    """The function of jobs/train.py that trains and starts again."""
-    spec = importlib.util.spec_from_file_location("jobs_train", JOB)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.resumed  # type: ignore[no-any-return]
 
 
 def settings(restarts: int) -> Any:

@@ -86,6 +86,7 @@ def test_csv_folder_needs_one_header(spark: SparkSession, tmp_path: Path) -> Non
         parse(spark, tmp_path, **NAMES)
 
 
+@pytest.mark.usefixtures("another_default")
 @pytest.mark.parametrize("name", ["my file", "a#1%20b?ü+", "t[1]{2,3}*"])
 def test_any_file_name(spark: SparkSession, tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.csv").write_text("user,product\nu,p\n")
@@ -110,12 +111,24 @@ def test_ids_in_brackets_are_ids(spark: SparkSession, tmp_path: Path, kind: str)
 
 
 def test_eight_digits_are_a_day_if_there_is_such_a_day(spark: SparkSession, tmp_path: Path) -> None:
-    whens = ["20180920", "21001231", "20181399", "20180931", "18991231", "19691231", "2018092", "201809200"]
+    whens = [
+        "20180920",
+        "21001231",
+        "20181399",
+        "20180931",
+        "18991231",
+        "19691231",
+        "2018092",
+        "201809200",
+        "20180920.0",
+        "2.018092E7",
+        "20180920.5",
+    ]
     (tmp_path / "t.csv").write_text("user,product,when\n" + "".join(f"u{i},p,{when}\n" for i, when in enumerate(whens)))
     rows, rejects, _ = parse(spark, tmp_path / "t.csv", timestamp_column="when", **NAMES)
     assert {user: seconds for user, _, _, seconds in rows} == {
         "u0": 1537401600, "u1": 4133894400, "u2": 20181399, "u3": 20180931, "u4": 18991231, "u6": 2018092,
-        "u7": 201809200,
+        "u7": 201809200, "u8": 1537401600, "u9": 1537401600, "u10": 20180920,
     }  # fmt: skip
     assert rejects == [(7, "when unreadable")]  # before 1970
 
@@ -229,6 +242,7 @@ TIMES = [
     pa.array([1537401600, None], pa.int64()),
     pa.array([1537401600.0, None], pa.float64()),
     pa.array([20180920, None], pa.int32()),
+    pa.array([20180920.0, None], pa.float64()),
     pa.array([date(2018, 9, 20), None], pa.date32()),
     pa.array([datetime(2018, 9, 20, tzinfo=UTC), None], pa.timestamp("us", tz="UTC")),
     pa.array([datetime(2018, 9, 20), None], pa.timestamp("ms")),
@@ -267,6 +281,31 @@ def test_parquet_rejects_are_numbered_across_row_groups(spark: SparkSession, tmp
     assert rejects == sorted([(i, "user missing") for i in range(10, 101, 10)] + [(51, "stars is not finite")])
     with read_reviews(spark, Reviews(path=str(tmp_path), max_bad_fraction=1.0, **options)) as found:
         assert found.rejects.where("line = 10").head().raw == '{"product":"p","stars":1.0}'
+
+
+WHOLE = [pa.uint64(), pa.int8(), pa.decimal128(38, 0), pa.decimal128(20, 0)]
+
+
+@pytest.mark.parametrize("kind", WHOLE, ids=str)
+def test_parquet_ids_may_be_integers_of_any_type(spark: SparkSession, tmp_path: Path, kind: pa.DataType) -> None:
+    pq.write_table(pa.table({"user": pa.array([12, 7]).cast(kind), "product": ["p", "q"]}), tmp_path / "t.parquet")
+    rows = parse(spark, tmp_path / "t.parquet", format="parquet", **NAMES)[0]
+    assert rows == [("12", "p", 1.0, 0), ("7", "q", 1.0, 0)]
+
+
+@pytest.mark.fault
+def test_parquet_ids_that_are_not_utf8_are_rejected(spark: SparkSession, tmp_path: Path) -> None:
+    """Whatever the bytes of an id are, tables that hold it, or tell of it, can be read."""
+    users = pa.array([b"M\xfcller", b"Mueller"]).cast(pa.large_binary())
+    users = pa.Array.from_buffers(
+        pa.large_string(), 2, users.buffers()
+    )  # as systems write it that take Latin-1 for UTF-8
+    pq.write_table(pa.table({"user": users, "product": ["p", "q"]}), tmp_path / "t.parquet")
+    with read_reviews(spark, Reviews(path=str(tmp_path), format="parquet", max_bad_fraction=1.0, **NAMES)) as found:
+        assert [row.user_id for row in found.rows.collect()] == ["Mueller"]
+        assert [row.reason for row in found.rejects.collect()] == ["user is not UTF-8"]
+        found.rejects.write.parquet(f"file://{tmp_path}/rejects")
+    assert "ller" in pq.read_table(tmp_path / "rejects").to_pylist()[0]["raw"]
 
 
 def test_parquet_ids_must_not_be_fractions(spark: SparkSession, tmp_path: Path) -> None:

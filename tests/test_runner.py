@@ -141,6 +141,7 @@ sys.exit(cli.main(["run", "--config", "config.toml", "--root", "root"]))
         (["path", "--root", "r", "walks"], 66, "run generate_walks first"),
         (["path", "--root", "r", "wlaks"], 66, "there is no table wlaks"),
         (["run", "--config", "config.toml", "--root", "raw.csv"], 73, "cannot be created"),
+        (["run", "--config", "config.toml", "--root", "r", "--set", "reviews.path=s3://b/t.csv"], 78, 'for scheme "s3"'),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_a_code(

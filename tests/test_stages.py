@@ -36,7 +36,9 @@ def test_every_table_is_written_by_one_earlier_stage_and_all_are_documented(sour
 
 def test_without_pictures_there_is_nothing_to_train_on() -> None:
     assert [s.name for s in stages.stages(Config())] == ["preprocess_reviews"]
-    with pytest.raises(UsageError, match=r"stage train is not part of this configuration.*set features\.source"):
+    with pytest.raises(
+        UsageError, match=r"stage train is not part of this configuration.*features\.source is none; set it"
+    ):
         stage(Config(), "train")
 
 

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from vasg import schemas
 from vasg.catalog import Catalogs
-from vasg.errors import DataError, InputMissing, OutputError, TryLater
+from vasg.errors import ConfigurationError, DataError, InputMissing, OutputError, TryLater
 from vasg.publication import MANIFEST, STAGED
 from vasg.tables import Warehouse
 
@@ -125,6 +125,35 @@ def test_an_empty_table_still_has_its_columns(tmp_path: Path, spark: SparkSessio
         publication.commit("mark", {})
     assert warehouse.read(spark, "reviews").columns == ["user_id", "product_id", "rating", "timestamp"]
     assert warehouse.read_arrow("uncovered").num_rows == 0
+
+
+@pytest.mark.usefixtures("another_default")
+@pytest.mark.parametrize("name", ["run[1]", "{a,b}*", "a b%20ü"])
+def test_a_root_is_just_that_folder_whatever_its_name(tmp_path: Path, spark: SparkSession, name: str) -> None:
+    warehouse = Warehouse(tmp_path / name)
+    frame = spark.createDataFrame(
+        [("u", "p", 1.0, 0)], "user_id string, product_id string, rating float, timestamp long"
+    )
+    with warehouse.publication("preprocess_reviews", "run", "") as publication:
+        publication.write("reviews", frame)
+        publication.commit("fingerprint", {})
+    assert [tuple(row) for row in warehouse.read(spark, "reviews").collect()] == [("u", "p", 1.0, 0)]
+
+
+@pytest.mark.fault
+def test_what_executors_wrote_elsewhere_is_not_taken_for_an_empty_table(
+    tmp_path: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vasg.publication.address", lambda path: f"file://{tmp_path}/another_host{path}")
+    frame = spark.createDataFrame(
+        [("u", "p", 1.0, 0)], "user_id string, product_id string, rating float, timestamp long"
+    )
+    with (
+        Warehouse(tmp_path / "root").publication("preprocess_reviews", "run", "") as publication,
+        pytest.raises(ConfigurationError, match="--root must be the same folder on all hosts"),
+    ):
+        publication.write("reviews", frame)
+    assert not list((tmp_path / "root" / "tables").rglob("*.parquet"))
 
 
 def test_files_of_failed_attempts_are_left_out_also_when_no_attempt_wrote_a_row(tmp_path: Path) -> None:

@@ -60,17 +60,19 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.fault
+@pytest.mark.usefixtures("another_default")
 @pytest.mark.parametrize(("transition", "length"), [("uniform", LENGTH), ("rating", 4)])
 def test_both_strategies_write_the_same_files(
     spark: SparkSession, run_job: RunJob, config: Path, tmp_path: Path, transition: str, length: int
 ) -> None:
-    publish(tmp_path, pairs(), lambda user, product: 1.0 + (user + product) % 5)
+    root = tmp_path / "run[1]"  # which Spark takes for a pattern
+    publish(root, pairs(), lambda user, product: 1.0 + (user + product) % 5)
     digests = []
     for strategy, partitions in (("replicated", "4"), ("partitioned", "1" if transition == "uniform" else "3")):
         spark.conf.set("spark.sql.shuffle.partitions", partitions)
         chosen = (f"walks.strategy={strategy}", f"walks.transition={transition}", f"walks.walk_length={length}")
-        assert run_job("generate_walks", config, tmp_path, *SETTINGS, *chosen, "walks.row_group_size=10") == 0
-        warehouse = Warehouse(tmp_path)
+        assert run_job("generate_walks", config, root, *SETTINGS, *chosen, "walks.row_group_size=10") == 0
+        warehouse = Warehouse(root)
         digests.append([(part.path.split("-")[:2], part.sha256) for part in warehouse.parts("walks")])
         assert warehouse.manifest("walks")["facts"] == {
             "walk_length": length, "walks_per_node": REPEATS, "lanes": 2, "nodes": U + W,
@@ -79,7 +81,7 @@ def test_both_strategies_write_the_same_files(
         assert not list(warehouse.path("walks").rglob("*step*"))
     spark.conf.set("spark.sql.shuffle.partitions", "4")
     assert digests[0] == digests[1]  # not only the same walks: the same bytes
-    neighbours, walks = adjacency(pairs()), read(tmp_path)
+    neighbours, walks = adjacency(pairs()), read(root)
     starts = [node for node in range(U + W) if node != 3]
     assert sorted(walks) == [node * REPEATS + k for node in starts for k in range(REPEATS)]
     for walk_id, walk in walks.items():

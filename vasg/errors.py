@@ -14,6 +14,7 @@ _DENIED = (
     r"|local file '([^'\n]+)'[^\n]*permission denied"
     r"|: (/[^\n]+) \(permission denied\)"
 )
+_NO_OPENER = r"No FileSystem for scheme|Class org\.apache\.hadoop\.fs\.\S+ not found"
 _NO_SPACE = r"No space left on device|\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+"
 
 
@@ -91,10 +92,14 @@ def expected(error: BaseException) -> VasgError | None:
         return DataError(
             f"{unreadable.group(1).rstrip('.')} cannot be read: {_first_cause(text)}; replace the file and run again"
         )
+    if re.search(_NO_OPENER, text):
+        return ConfigurationError(
+            f"Spark cannot open such an address ({java_cause(error)}); name a file, or give Spark the jar that opens it"
+        )
     if re.search(_NO_SPACE, text) or (
         isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     ):
-        return OutputError("no space left on the device (output or spark.local.dir); free some and run again")
+        return OutputError("no space left on the device (output, spark.local.dir or TMPDIR); free some and run again")
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from vasg.config import Config, load, to_toml
-from vasg.errors import UsageError, expected, first_line
+from vasg.errors import UsageError, expected, java_cause
 from vasg.installation import made_with
 from vasg.preflight import executor_fault
 from vasg.publication import Publication
@@ -74,7 +74,7 @@ def complain(who: str, error: Exception, verbose: bool) -> int:
     known = expected(error) or executor_fault(str(error))
     if known is None:
         hint = "" if verbose else " (--verbose shows the trace)"
-        message = f"internal error: {type(error).__name__}: {first_line(error)}{hint}"
+        message = f"internal error: {type(error).__name__}: {java_cause(error)}{hint}"
     else:
         message = str(known)
     # File names and ids in it are other people's text: nothing in them ends the line or steers the terminal.

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from vasg import schemas
 from vasg.catalog import now
 from vasg.cores import cores
-from vasg.errors import DataError
+from vasg.errors import ConfigurationError, DataError
 from vasg.failpoints import failpoint
 from vasg.files import make_directory, sha256, sync, write_atomically
+from vasg.spark_paths import address
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -66,10 +67,17 @@ class Publication:
         return self._directories[table]
 
     def write(self, table: str, frame: DataFrame, facts: dict[str, Any] | None = None) -> None:
-        """Write a DataFrame as the new version of the table; ``facts`` is kept in its manifest."""
-        names = [c.name for c in schemas.TABLES[table].partitions]
+        """Write a DataFrame as the new version of the table; ``facts`` is kept in its manifest.
+
+        Raises ConfigurationError when the executors wrote it where this process does not see it.
+        """
+        names, directory = [c.name for c in schemas.TABLES[table].partitions], self.directory(table)
         writer = frame.write.mode("append")  # the directory exists: it holds the marker, and nothing else
-        (writer.partitionBy(*names) if names else writer).parquet(str(self.directory(table)))
+        (writer.partitionBy(*names) if names else writer).parquet(address(directory))
+        if not names and not any(directory.glob("*.parquet")):  # where there are partitions, no row means no file
+            raise ConfigurationError(
+                f"the executors have written table {table} into another {directory}: --root must be the same folder on all hosts"
+            )
         self.add(table, facts=facts)
 
     def write_arrow(self, table: str, content: pa.Table) -> None:

@@ -12,8 +12,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-U64 = NDArray[np.uint64]
-
 # One number per purpose, so that two purposes never share random numbers. Never renumber: results would change.
 STREAMS = {
     "walk_step": 1,

@@ -5,6 +5,8 @@ mode, executors on the driver's host) they are mapped in place.
 """
 
 import atexit
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -19,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
+
+_PREFIX = "vasg-replicated-"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def replicate(spark: SparkSession, arrays: Mapping[str, NDArray[Any]]) -> Iterat
     Every executor fetches every file the application ever added before its first task, also one that starts hours
     later: what was added stays on the driver's disk until the driver exits.
     """
-    directory = Path(tempfile.mkdtemp(prefix="vasg-replicated-"))
+    directory, held = _folder()
     added = not str(spark.sparkContext.master).startswith("local")
     if added:
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -55,6 +59,34 @@ def replicate(spark: SparkSession, arrays: Mapping[str, NDArray[Any]]) -> Iterat
     finally:
         if not added:
             shutil.rmtree(directory, ignore_errors=True)
+            os.close(held)
+
+
+def _folder() -> tuple[Path, int]:
+    """A new folder in TMPDIR, and the handle whose lock on it says that its process lives. Removes what killed ones left."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or removed meanwhile
+            held = _claim(left)
+            if held is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(held)
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        with contextlib.suppress(FileNotFoundError):  # taken for one left behind, in between
+            held = _claim(directory)
+            if held is not None and directory.exists():
+                return directory, held
+
+
+def _claim(directory: Path) -> int | None:
+    """A handle that holds the lock on a folder until it is closed or the process ends; None where another has it."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def _map(path: str) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from vasg.config import load
 from vasg.errors import EXIT_CODES, ConfigurationError, UsageError
 from vasg.job import describe, new_run_id
 from vasg.signals import ends_in_order, passed_on
-from vasg.stages import Stage, is_up_to_date, stages
+from vasg.stages import NO_PICTURES, Stage, is_up_to_date, stages
 from vasg.tables import Warehouse
 
 HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[1]))
@@ -68,6 +68,8 @@ def run(
         seconds = round(time.monotonic() - started, 1)
         record = {"run_id": run_id, "exit_code": code, "seconds": seconds, "stages": summaries}
         _keep(directory / "run.json", record)
+    if code == 0 and config.features.source == "none":
+        print(f"{selected[-1].name} is the last stage: {NO_PICTURES}")
     outcome = "finished" if code == 0 else f"stopped with code {code}"
     print(f"run {run_id}: {outcome} after {seconds:.1f} s; details in {directory}/run.json")
     return code

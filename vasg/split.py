@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from vasg.config import Split
 from vasg.errors import DataError
+from vasg.job import Job
 from vasg.nodes import PARTS, interactions, number_nodes, numbered, persisted
 from vasg.randomness import hash64, uniform
 
@@ -32,6 +33,15 @@ class Filtered:
     nodes_facts: Counts
     interactions_facts: Counts
     counts: Counts
+
+
+def body(job: Job) -> None:
+    """Filter and split; both tables are written while the intermediate results are kept."""
+    reviews, image_features = job.read("reviews"), job.read("image_features")
+    with filter_users(reviews, image_features, job.config.split, job.config.seed) as result:
+        job.publication.write("nodes", result.nodes, result.nodes_facts)
+        job.publication.write("interactions", result.interactions, result.interactions_facts)
+        job.count(**result.counts)
 
 
 @contextmanager

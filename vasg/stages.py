@@ -16,6 +16,8 @@ from vasg.errors import UsageError
 from vasg.installation import code_version
 from vasg.tables import Warehouse
 
+NO_PICTURES = "features.source is none; set it to have the stages after this one, recommendations included"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -69,7 +71,7 @@ def stage(config: Config, name: str) -> Stage:
         if candidate.name == name:
             return candidate
     names = ", ".join(s.name for s in stages(config))
-    hint = "; set features.source to have the others" if config.features.source == "none" else ""
+    hint = f"; {NO_PICTURES}" if config.features.source == "none" else ""
     raise UsageError(f"stage {name} is not part of this configuration; its stages are {names}{hint}")
 
 

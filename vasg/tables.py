@@ -32,6 +32,7 @@ from vasg.errors import DataError, InputMissing, UsageError
 from vasg.files import make_directory, sha256
 from vasg.lock import lock
 from vasg.publication import MANIFEST, STAGED, Part, Publication, remove_version
+from vasg.spark_paths import address, literal
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -108,10 +109,10 @@ class Warehouse:
 
     def read(self, spark: SparkSession, table: str) -> DataFrame:
         """The table as a DataFrame, schema checked. Partition columns are strings or dates, never guessed from values."""
-        files = [str(path) for path in self.files(table)]
+        files = self.files(table)
         schemas.check(table, pq.read_schema(files[0]))
-        reader = spark.read.option("basePath", str(self.path(table)))
-        return reader.parquet(*files)
+        reader = spark.read.option("basePath", address(self.path(table)))
+        return reader.parquet(*map(literal, files))
 
     def read_arrow(self, table: str, columns: list[str] | None = None) -> pa.Table:
         """The table (or some of its columns) as one Arrow table in the calling process, in the order of the files."""

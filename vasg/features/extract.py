@@ -26,6 +26,7 @@ from vasg.features.pictures import EMPTY, MAX_BYTES, PictureError, decode
 from vasg.ingest.rejects import check_limit
 from vasg.parts import Target, write_tables
 from vasg.publication import Part, describe
+from vasg.spark_paths import address, literal
 
 FEATURES, REJECTS = "image_features", "rejected_pictures"
 TOO_LARGE, WRONG_PATH, SURPLUS, NOT_FINITE, ALL_ZERO = (
@@ -113,8 +114,7 @@ def _reader(spark: SparkSession) -> DataFrameReader:
 
 
 def _pictures_at(spark: SparkSession, paths: set[str]) -> DataFrame:
-    escaped = [re.sub(r"([\\*?\[\]{}])", r"\\\1", path) for path in sorted(paths)]
-    return _with_content(_reader(spark).load(escaped))
+    return _with_content(_reader(spark).load([literal(path) for path in sorted(paths)]))
 
 
 def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame, list[str]]:
@@ -125,7 +125,7 @@ def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame,
     """
     reader = _reader(spark)
     try:
-        files = reader.option("pathGlobFilter", pattern.file_name).load(pattern.folder)
+        files = reader.option("pathGlobFilter", pattern.file_name).load(address(pattern.folder))
     except AnalysisException as error:
         if "PATH_NOT_FOUND" in str(error):
             raise InputMissing(

@@ -71,5 +71,5 @@ def id_fault(column: str, name: str, json: bool = True) -> Column:
     return (
         F.when(value.isNull() | (value == ""), F.lit(f"{name} missing"))
         .when(nested, F.lit(f"{name} is not text"))
-        .when(value.contains("\ufffd"), F.lit(f"{name} is not UTF-8"))
+        .when(value.contains("\ufffd") | ~F.is_valid_utf8(value), F.lit(f"{name} is not UTF-8"))  # text files: the former
     )  # fmt: skip

@@ -1,7 +1,6 @@
 """Reviews and transactions, in all the formats they come in, as the table ``reviews``."""
 
 import csv
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -16,12 +15,13 @@ from vasg.errors import DataError, InputMissing
 from vasg.ingest.lines import MAX_LINE_BYTES, NUMBERING, id_fault, json_fields, read_lines
 from vasg.ingest.rejects import RAW_CHARACTERS, REPEATED_HEADER, Records, separated
 from vasg.ingest.sources import opened, plain
+from vasg.spark_paths import literal
 
 COLUMNS = ("user_id", "product_id", "rating", "timestamp")
 _MAX_COLUMNS = 1000  # of a CSV file: Spark's plan has an expression for each
 _LAST_SECOND = 253_402_300_799  # of the year 9999; milliseconds taken for seconds lie beyond it
 _LARGEST_FLOAT = 3.4028234663852886e38
-_DAY = r"^(19\d\d|20\d\d|2100)\d{4}$"  # yyyyMMdd
+_DAYS = 19000101, 21001231  # yyyyMMdd
 
 
 class Fields(NamedTuple):
@@ -66,8 +66,7 @@ def _amazon(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str
 
 def _csv(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     lines, files = read_lines(spark, settings.path, "reviews.path")
-    file = re.sub(r"([\\*?\[\]{}])", r"\\\1", unquote(min(files)))  # Spark takes a pattern, and gives an encoded URI
-    first = spark.read.option("lineSep", "\n").text(file).head()
+    first = spark.read.option("lineSep", "\n").text(literal(unquote(min(files)))).head()  # it gives an encoded URI
     if first is None:
         raise InputMissing(f"reviews: {plain(min(files))} is empty; fetch it again or take it away")
     header = str(first.value).rstrip("\r")
@@ -109,7 +108,7 @@ def _parquet(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[st
     fields = _fields(settings, frame.columns, plain(min(files)))
     used = {name: frame.schema[name].dataType for name in fields if name}
     for name in (fields.user, fields.product):
-        if not isinstance(used[name], T.StringType | T.IntegralType):
+        if not _may_be_id(used[name]):
             raise DataError(
                 f"{plain(min(files))}: column {name} is {used[name].simpleString()}; ids are text or integers"
             )
@@ -124,6 +123,11 @@ def _parquet(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[st
     )
     place = {name: f"c{i}" for i, name in enumerate(used)}
     return _judged(rows, fields, lambda name: F.col(place[name]), settings.implicit_rating), files
+
+
+def _may_be_id(kind: T.DataType) -> bool:
+    """Text and integers, also those of 64 bits without a sign and of databases that know decimal numbers alone."""
+    return isinstance(kind, T.StringType | T.IntegralType) or (isinstance(kind, T.DecimalType) and kind.scale == 0)
 
 
 def _all_folders(reader: DataFrameReader, path: str) -> tuple[DataFrame, list[str]]:
@@ -186,11 +190,11 @@ def _judged(
 def _seconds(ticks: int, json: bool) -> Column:
     """``time_text`` (a number, a date, a date and time) as seconds since 1970 UTC; null when it is none of them.
 
-    Unless in ``json``, eight digits that are a day are that day: as seconds they would all be of August 1970.
+    Unless in ``json``, a number whose eight digits are a day is that day: as seconds they would all be of August 1970.
     """
-    is_day = F.lit(not json) & F.col("time_text").rlike(_DAY)
-    day = F.when(is_day, F.unix_seconds(F.try_to_timestamp("time_text", F.lit("yyyyMMdd"))))
-    number = F.expr("try_cast(time_text AS double)") / ticks
+    number = F.expr("try_cast(time_text AS double)")  # 20180920.0 where a column has gaps
+    digits = F.when(number.between(*_DAYS) & (number == F.floor(number)), F.floor(number).cast("string"))
+    day = F.when(F.lit(not json), F.unix_seconds(F.try_to_timestamp(digits, F.lit("yyyyMMdd"))))
     # Spark reads a bare time as one of today, hence the year.
     date = F.when(F.col("time_text").rlike(r"^\d{4}-\d"), F.unix_seconds(F.expr("try_cast(time_text AS timestamp)")))
-    return F.coalesce(day.cast("double"), number, date.cast("double"))
+    return F.coalesce(day.cast("double"), number / ticks, date.cast("double"))

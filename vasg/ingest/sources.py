@@ -11,6 +11,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 
 from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
+from vasg.spark_paths import address
 
 _CHUNK = 1 << 16
 _PARQUET_READER = (
@@ -29,7 +30,7 @@ def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[D
         raise ConfigurationError(f"{setting} is not set; name a file, a folder or a pattern")
     try:
         with reading([path]):
-            frame = read(path)
+            frame = read(address(path))
     except AnalysisException as error:
         if "PATH_NOT_FOUND" in str(error) or "UNABLE_TO_INFER_SCHEMA" in str(error):
             raise InputMissing(f"{setting}: no file matches {path}") from None

@@ -26,7 +26,7 @@ _FEW = 5  # train purchases of a product, at most, that make it few-shot
 _FROM_PICTURES = ("wboi", "visual_popular", "image_knn")
 
 
-def score(job: Job) -> None:
+def body(job: Job) -> None:
     """Check the inputs, score every model, and add the tables pair_ranks, metrics, recommendations and uncovered.
 
     Raises DataError when an input breaks its contract, test data can have leaked into the model, or a gate refuses.

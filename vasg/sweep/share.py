@@ -35,7 +35,9 @@ def _publish_links(source: Warehouse, target: Warehouse, stage: Stage, run_id: s
         if not copy.exists():
             make_directory(copy)
             (copy / STAGED).touch()
-            shutil.copytree(published, copy, copy_function=os.link, dirs_exist_ok=True)
+            shutil.copytree(
+                published, copy, ignore=shutil.ignore_patterns(STAGED), copy_function=os.link, dirs_exist_ok=True
+            )
             sync(copy)
             copies.append(copy)
     target.catalogs.publish(

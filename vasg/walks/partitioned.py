@@ -25,6 +25,7 @@ from vasg.parts import write_numbered
 from vasg.publication import Part
 from vasg.randomness import hash64, integers
 from vasg.replicated import Replicated, replicate
+from vasg.spark_paths import address, literal
 from vasg.walks import alias as alias_tables
 from vasg.walks import layout
 from vasg.walks.graph import node_type
@@ -49,7 +50,7 @@ def write_walks(
             states = [_start(spark, handle, kind, plan, walks.walks_per_node) for kind, plan in layouts.items()]
             state = _advance(reduce(DataFrame.union, states), edges, weighted, walks.walk_length, config.seed, scratch)
             files = state.repartition("start_type", "file").write.partitionBy("start_type", "file")
-            files.parquet(str(scratch / "files"))
+            files.parquet(address(scratch / "files"))
         sort_file, targets = (
             _sort_files(scratch / "files", layouts, id_type),
             layout.targets(layouts, directory, id_type),
@@ -168,8 +169,8 @@ def _advance(
             F.concat("walk", F.array(own)).alias("walk"),
         )  # fmt: skip
         if (step + 1) % _STEPS == 0:
-            state.write.parquet(str(scratch / f"step_{step}"))
-            state = spark.read.parquet(str(scratch / f"step_{step}"))
+            state.write.parquet(address(scratch / f"step_{step}"))
+            state = spark.read.parquet(literal(scratch / f"step_{step}"))
             shutil.rmtree(scratch / f"step_{step - _STEPS}", ignore_errors=True)
     return state.select("start_type", "file", "position", "walk_id", "walk")
 

@@ -1,0 +1,19 @@
+"""Paths as Spark takes them.
+
+One without a scheme would be of Hadoop's default file system, which a cluster's own configuration may have set to HDFS;
+ours are files, the same on all hosts. And what is to be read is a pattern, in which a folder ``run[1]`` matches ``run1``.
+"""
+
+import re
+from pathlib import Path
+
+
+def address(path: str | Path) -> str:
+    """The address of a local path or pattern; of one that is an address already, itself."""
+    text = str(path)
+    return text if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) else f"file://{text}"
+
+
+def literal(path: str | Path) -> str:
+    """A pattern that matches this path alone."""
+    return address(re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path)))
