@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import growth, measure, skipgram
-from vasg.training.workers import launch
 
 _NODES, _WORKERS = (100_000, 1_000_000, 4_000_000), (1, 2, 4)
 _TRAINED = 20_000  # walks
@@ -26,7 +25,7 @@ def main() -> None:
             for size in _WORKERS:
                 directory = Path(tempfile.mkdtemp(dir=folder))
                 plan = skipgram.plan(shop, walks, directory)
-                share, peak = launch(skipgram.held, plan, size, "horovodrun", lambda: None, directory / "progress")
+                share, peak = skipgram.launched(skipgram.held, plan, size, directory)
                 rows.append({"nodes": nodes, "workers": size, "model_mib": share, "peak_mib": peak})
                 print(f"| {nodes:,} | {size} | {share:.0f} | {peak:.0f} |", flush=True)
     text = json.dumps({"machine": measure.machine(), "rows": rows}, indent=1)

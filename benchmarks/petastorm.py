@@ -8,7 +8,7 @@ from benchmarks import measure, skipgram
 from benchmarks.data import Shop
 from vasg.training.plan import Plan
 from vasg.training.walk_reader import batches
-from vasg.training.workers import Workers, launch
+from vasg.training.workers import Workers
 
 
 def run(shop: Shop, rounds: int) -> list[measure.Result]:
@@ -19,7 +19,7 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
         def fed() -> float:
             directory = Path(tempfile.mkdtemp(dir=folder))
             plan = skipgram.plan(shop, walks, directory)
-            return float(launch(_read, plan, 2, "horovodrun", lambda: None, directory / "progress"))
+            return float(skipgram.launched(_read, plan, 2, directory))
 
         seconds = measure.alternate(fed, lambda: skipgram.ours(shop, walks, Path(tempfile.mkdtemp(dir=folder))), rounds)
     floor = f"floor: {walks.nbytes / 1e6:.0f} MB of node numbers"
