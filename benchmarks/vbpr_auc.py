@@ -59,7 +59,7 @@ def main(root: Path, seeds: list[int]) -> None:
                 results.append(
                     measure.compare(
                         f"vbpr, {kind}",
-                        "hm",
+                        root.name,
                         f"Cornac {theirs}; {mine}",
                         "AUC",
                         1.0,

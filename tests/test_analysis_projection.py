@@ -1,15 +1,17 @@
 """Places in the plane where they are known, and which products are shown."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from analysis_shop import inputs_of, tastes
+from analysis_shop import inputs_of, purchases_of, tastes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_shop import shop
 
-from vasg.analysis.projection import neighbour_share, principal_plane, users_plane
+from vasg.analysis.projection import neighbour_share, principal_plane, section, users_plane
+from vasg.config import from_dict
 from vasg.feature_matrix import unit
 
 
@@ -28,6 +30,7 @@ def test_directions_in_a_plane_keep_their_distances() -> None:
 def test_what_four_users_bought_lies_in_four_places() -> None:
     inputs = tastes()
     found = users_plane(inputs, seed=0)
+    assert found is not None
     assert len(np.unique(found.users)) == 4
     share, chance = neighbour_share(found.place, inputs.products[found.product].argmax(axis=1), found.owner >= 0)
     assert share == 1 > chance + 0.4
@@ -38,6 +41,7 @@ def test_what_four_users_bought_lies_in_four_places() -> None:
 def test_users_products_are_all_there_once(seed: int) -> None:
     inputs = inputs_of(shop(seed, users=12, warm=60, cold=6, dim=5, most=30))
     purchases, found = inputs.purchases, users_plane(inputs, seed=seed)
+    assert found is not None
     count = Counter(purchases.user[inputs.has_product[purchases.product]].tolist())
     assert len(np.unique(found.product)) == len(found.product)
     shown: set[int] = set()
@@ -51,6 +55,15 @@ def test_users_products_are_all_there_once(seed: int) -> None:
     off = {user: max(20 - count[user], count[user] - 60, 0) for user in range(purchases.users)}
     worst = max(off[user] for user in found.users.tolist())
     assert all(off[user] >= worst for user in range(purchases.users) if user not in found.users)
+
+
+def test_users_who_bought_one_and_the_same_product_have_no_plane() -> None:
+    bought = [(user, 0, "train") for user in range(297)] + [(297 + k, 1 + k, "train") for k in range(3)]
+    inputs = replace(tastes(), purchases=purchases_of(bought, users=300, products=3600))
+    assert users_plane(inputs, seed=0) is None
+    found = section(inputs, from_dict({}))
+    assert len(found.figures) == 1
+    assert "Second picture: not drawn" in found.text
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(2, 15))

@@ -181,6 +181,7 @@ def test_sample_holds_validation_pairs_and_what_their_users_know(tmp_path: Path)
         (1, 5, "train"),
         (1, 3, "test_warm"),
         (1, 4, "validation_warm"),
+        (2, 5, "validation_warm"),  # of a user without a train pair, as a split by time has them
     ]
     columns = dict(zip(("user", "product", "split"), zip(*pairs, strict=True), strict=True))
     table = pa.table(columns | {"rating": pa.array([1.0] * len(pairs), pa.float32())})

@@ -10,6 +10,8 @@ from scoring_shop import publish, shop, tables
 from vasg.config import from_dict
 from vasg.tables import Warehouse
 from vasg.training.plan import Plan, make_plan
+from vasg.training.worker import train
+from vasg.training.workers import Workers
 from vasg.walks.layout import table
 
 CONFIG = from_dict({"features": {"source": "feature_file", "path": "none.b"}, "train": {"dim": 4}})
@@ -44,3 +46,17 @@ def test_a_resumed_training_keeps_the_axes_it_began_with(tmp_path: Path) -> None
     assert np.array_equal(np.load(made().prior), -prior)
     Path(first.mixed_logit).unlink()  # killed before the last of them was there: nothing has been trained on any
     assert np.allclose(np.load(made().prior), prior, atol=1e-4)
+
+
+def test_a_shop_without_any_picture_is_trained(tmp_path: Path) -> None:
+    """Its table image_features is empty, so that no feature has a length."""
+    warehouse = published(tmp_path)
+    with warehouse.publication("preprocess_reviews", "r2", "") as publication:
+        publication.add("image_features", [])
+        publication.commit("", {})
+    with warehouse.publication("train", "r2", "") as publication:
+        output, baselines = (publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
+        plan = make_plan(warehouse, CONFIG, "f" * 64, output, baselines)
+        assert np.load(plan.features).shape == (WARM + COLD, 1)
+        log = train(Workers(1), plan)
+    assert {"skipgram", "blend"} <= {phase for phase, *_ in log}

@@ -143,6 +143,24 @@ def test_the_decoder_never_sees_all_products_of_a_large_batch(tmp_path: Path) ->
     assert 0 < max(seen) < WARM / 2
 
 
+def test_products_without_a_picture_do_not_make_others_pictures_count_more(tmp_path: Path) -> None:
+    this = plan(tmp_path, config(decoder={"every": 1, "products_per_step": WARM}))
+    features, found = Features(this.features, this.has_feature, WARM, torch.device("cpu")), []
+    for pairs_without in (0, 1000):
+        learner = Vasg(this, Workers(1), features, torch.device("cpu"))
+        for number, batch in enumerate(batches(this.groups, 0, 1, 0, 0)):  # at first, what it says does not depend on rows
+            learner.step(batch, number, 0.1)
+        gradient = torch.zeros(USERS + WARM, learner.rows.dim + 2)
+        gradient[:, -1] = 1 + torch.arange(USERS + WARM) % 3
+        has = features.has(torch.arange(WARM))
+        gradient[USERS:, -1][~has] = pairs_without
+        pairs = gradient[USERS:, -1].sum()
+        learner._decode(torch.arange(USERS + WARM), gradient, 0, 2 * pairs, pairs)
+        found.append(gradient[:, :-2][USERS:][has])
+    assert torch.equal(*found)
+    assert found[0].any()
+
+
 @pytest.mark.fault
 def test_errors_of_workers_keep_their_meaning(tmp_path: Path, spark: SparkSession) -> None:
     if torch.cuda.is_available():

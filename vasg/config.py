@@ -150,6 +150,9 @@ class Blend:
     popularity: Weight = 1.0
 
 
+LEARNING_RATES = {"sampled": 0.1, "paper": 1e-3}  # by objective: of row-wise Adagrad, of Adam
+
+
 @dataclass(frozen=True, config=_STRICT)
 class Train:
     """[train] Skip-Gram with the image decoder, then the mapping M."""
@@ -162,7 +165,7 @@ class Train:
     window: Annotated[int, Field(ge=3), AfterValidator(_odd)] = 7  # full width
     epochs: Positive = 4
     batch_walks: Positive = 256  # walks in a global batch, over all workers
-    learning_rate: Annotated[float, Field(ge=0.0)] = 0.0  # 0: 0.1 for row-wise Adagrad (sampled), 1e-3 for Adam (paper)
+    learning_rate: Annotated[float, Field(ge=0.0)] = 0.0  # 0: that of the objective, in LEARNING_RATES
     negatives: Positive = 8  # sampled: negative nodes of each type, drawn for each walk and shared by its pairs
     negative_weight: PositiveFloat = 5.0  # sampled: the negatives weigh as much as this many a pair
     # sampled: L2 that pulls the center to what pictures say of it, for each pair, divided by the center's purchases
@@ -176,7 +179,7 @@ class Train:
 
     def __post_init__(self) -> None:
         if not self.learning_rate:  # what is kept beside every output is the rate that was used
-            object.__setattr__(self, "learning_rate", {"sampled": 0.1, "paper": 1e-3}[self.objective])
+            object.__setattr__(self, "learning_rate", LEARNING_RATES[self.objective])
         if self.decoder.every == 0 and self.mapping.objective != "regression":
             raise ValueError(
                 'decoder.every = 0 leaves no decoder to reconstruct with; set mapping.objective = "regression"'

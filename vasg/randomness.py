@@ -23,7 +23,7 @@ STREAMS = {
     "epoch_order": 7,
     "decoder_sample": 8,
     "dropout": 9,
-    "feature_noise": 10,
+    "feature_noise": 10,  # no longer drawn from
     "ties": 11,
     "bootstrap": 12,
     "demo": 13,

@@ -52,8 +52,10 @@ def principal_plane(inputs: Inputs, seed: int) -> Plane:
     )
 
 
-def users_plane(inputs: Inputs, seed: int) -> Plane:
+def users_plane(inputs: Inputs, seed: int) -> Plane | None:
     """t-SNE of what four users bought in any split; a product that two of them bought counts for the first.
+
+    None where that is fewer than three products.
 
     The users are drawn from those with 20 to 60 products, if there are enough; otherwise those nearest to that.
     """
@@ -64,6 +66,8 @@ def users_plane(inputs: Inputs, seed: int) -> Plane:
     users = np.lexsort((hash64(seed, "projection", 1, np.arange(len(count))), distance))[:USERS]
     rows = np.concatenate([np.flatnonzero(known & (purchases.user == user)) for user in users])
     rows = rows[np.sort(np.unique(purchases.product[rows], return_index=True)[1])]
+    if len(rows) < 3:
+        return None
     owner = np.argmax(purchases.user[rows][:, None] == users, axis=1)
     # The exact method: places do not depend on the number of threads.
     tsne = TSNE(2, perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), method="exact", random_state=seed % 2**32)
@@ -89,21 +93,31 @@ def section(inputs: Inputs, config: Config) -> Section:
     if len(bought) < 3 or inputs.products.shape[1] < 2:
         return Section(title, "Not drawn: this needs three bought products with vectors of two numbers or more.")
     principal, users = principal_plane(inputs, config.seed), users_plane(inputs, config.seed)
+    text = (
+        f"First picture: {len(principal.product)} products, drawn evenly, on the first two principal components of all "
+        "products' vectors, scaled to length 1, without a product's bias. Products that look alike should lie together.\n\n"
+    )
+    if users is None:
+        text += "Second picture: not drawn: the users who would be in it bought fewer than three products together."
+        return Section(title, text, [draw(inputs, config, principal)])
+    return Section(
+        title, text + _of_users(inputs, users), [draw(inputs, config, plane) for plane in (principal, users)]
+    )
+
+
+def _of_users(inputs: Inputs, users: Plane) -> str:
     asked = []
     for name, of in (("trained", ~users.held_out), ("held-out", users.held_out)):
         if of.any():
             share, chance = neighbour_share(inputs.products[users.product], users.owner, of)
             asked.append(f"{share:.0%} of the {of.sum()} {name} ones (by chance {chance:.0%})")
-    text = (
-        f"First picture: {len(principal.product)} products, drawn evenly, on the first two principal components of all "
-        "products' vectors, scaled to length 1, without a product's bias. Products that look alike should lie together.\n\n"
+    return (
         f"Second picture: t-SNE (perplexity {_PERPLEXITY:.0f}) of the {len(users.product)} products that {len(users.users)} "
         "users bought, one colour a user; a product that two of them bought has the first one's. Users are drawn from "
         f"those with {_FEWEST} to {_MOST} products. A dashed frame, or a hollow dot, marks what the model did not see in "
         "training. t-SNE keeps neighbours but not distances; in the vectors themselves the nearest of these products has "
         f"the same buyer for {' and '.join(asked)}."
     )
-    return Section(title, text, [draw(inputs, config, plane) for plane in (principal, users)])
 
 
 def draw(inputs: Inputs, config: Config, plane: Plane) -> Figure:

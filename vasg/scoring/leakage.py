@@ -20,8 +20,7 @@ def check(warehouse: Warehouse, purchases: Purchases, embeddings: Embeddings) ->
 
     A pair is in one split, once; cold products have no purchase in train, and warm ones do; the vectors of cold products
     and of users without a train pair do not come from walks over purchases; walks and embeddings were made from the very
-    tables that are published now, and the first walks go along train pairs only. Warm products whose vectors were
-    mapped from pictures leak nothing.
+    tables that are published now, and the first walks go along train pairs only.
     """
     _check_pairs(purchases)
     _check_splits(purchases)

@@ -17,7 +17,7 @@ from vasg.job import Job
 from vasg.replicated import replicate
 from vasg.scoring import leakage, models, pictures, recommendations, tasks
 from vasg.scoring.blocks import Settings
-from vasg.scoring.inputs import ORIGINS, Embeddings, Purchases, read_baseline, read_embeddings, read_purchases
+from vasg.scoring.inputs import Purchases, read_baseline, read_embeddings, read_purchases
 from vasg.scoring.metrics import metrics
 from vasg.split import held_out
 from vasg.stages import run_date
@@ -59,7 +59,7 @@ def body(job: Job) -> None:
     publication.write_arrow("metrics", table)
     figures = gates.check(job.warehouse, job.config, lists_to, parts, table)
     publication.add("recommendations", parts, {gates.FACT: figures})
-    _report(job, purchases, embeddings, pair_ranks, table, left_out)
+    _report(job, purchases, pair_ranks, table, left_out)
 
 
 def _baselines(
@@ -121,18 +121,14 @@ def _read_pair_ranks(directory: Path) -> pa.Table:
     return pa.concat_tables([empty, *(pq.read_table(path) for path in sorted(directory.glob("*.parquet")))])
 
 
-def _report(
-    job: Job, purchases: Purchases, embeddings: Embeddings, pair_ranks: pa.Table, table: pa.Table, left_out: pa.Table
-) -> None:
+def _report(job: Job, purchases: Purchases, pair_ranks: pa.Table, table: pa.Table, left_out: pa.Table) -> None:
     without = (pc.field("candidate_count") == 0) & (pc.field("model") == "vasg")
-    mapped = (embeddings.origin[purchases.users :] == ORIGINS.index("mapped")) & ~purchases.is_cold
     kinds = left_out["node_type"].to_pylist()
     job.count(
         test_pairs=int(purchases.of("test_warm", "test_cold").sum()),
         ranks_without_candidates=pair_ranks.filter(without).num_rows,
         uncovered_users=kinds.count("user"),
         uncovered_products=kinds.count("product"),
-        warm_products_mapped=int(mapped.sum()),
     )
     for setting in ("warm", "cold"):
         chosen = (pc.field("model") == "vasg") & (pc.field("metric") == "auc")

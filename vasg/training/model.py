@@ -125,9 +125,9 @@ class Vasg:
             self._follow(self.workers.total(candidates.sum().double(), "candidates").item())
         chosen = (candidates & (_uniform(seed, number, product) < self.share)).nonzero()[:, 0]
         weight = pairs[chosen]
-        counts = [candidates.sum(), weight.sum(), product_pairs, product_loss]
+        counts = [candidates.sum(), weight.sum(), pairs[candidates].double().sum(), product_pairs, product_loss]
         totals = self.workers.total(torch.stack([c.double() for c in counts]), "counts")
-        available, total_weight, total_pairs, total_loss = totals.tolist()
+        available, total_weight, pictured_pairs, *total_product = totals.tolist()
         self._follow(available)
         if total_weight == 0:
             return
@@ -137,12 +137,12 @@ class Vasg:
             output = self.decoder(x, keys)
         error = (output.float() - self.features.of(product[chosen])).square().sum(1)  # m, ||f - f'||^2
         weighted = (weight * error).sum()
-        scale = total_pairs / total_weight * torch.exp(-self.log_var[1].detach()) / 2
+        scale = pictured_pairs / total_weight * torch.exp(-self.log_var[1].detach()) / 2
         self.optimizer.zero_grad()
         (scale * weighted).backward()
         assert x.grad is not None
         gradient[chosen, : self.rows.dim] += x.grad
-        self._step_decoder(weighted.detach(), total_weight, total_pairs, total_loss)
+        self._step_decoder(weighted.detach(), total_weight, pictured_pairs, *total_product)
         self.figures[4] += weighted.detach()
         self.figures[5] += weight.sum()
 
@@ -150,12 +150,14 @@ class Vasg:
         """Decode about as many products as are asked for where as many are ``available`` as in the last batch."""
         self.share = min(1.0, self.plan.config.train.decoder.products_per_step / max(available, 1.0))
 
-    def _step_decoder(self, weighted: Tensor, total_weight: float, total_pairs: float, total_loss: float) -> None:
+    def _step_decoder(
+        self, weighted: Tensor, total_weight: float, pictured_pairs: float, total_pairs: float, total_loss: float
+    ) -> None:
         """Add up the decoder's gradient over the workers, derive that of the log variances, and take the step."""
         mean_error = self.workers.total_gradients(self.decoder, weighted, "decoder") / total_weight
         s1, s2 = self.log_var.detach()
-        self.log_var.grad = total_pairs * torch.stack(
-            [0.5 - torch.exp(-s1) * total_loss / total_pairs, 0.5 - torch.exp(-s2) / 2 * mean_error]
+        self.log_var.grad = torch.stack(
+            [total_pairs / 2 - torch.exp(-s1) * total_loss, pictured_pairs * (0.5 - torch.exp(-s2) / 2 * mean_error)]
         )
         self.optimizer.step()
 

@@ -66,6 +66,8 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     warm = len(is_product) - users - cold
     ids = nodes["id"].combine_chunks().slice(users)
     features, has_feature = feature_matrix(warehouse, ids)
+    if not features.shape[1]:  # nothing has a picture: what nobody looks at has a width all the same
+        features = np.zeros((len(features), 1), np.float16)
     pairs, split = _interactions(warehouse)
     train = pairs[split == "train"]
     arrays = {"features": features, "has_feature": has_feature, "pairs": train - [0, users]}
@@ -156,9 +158,10 @@ def _validation_sample(
 ) -> dict[str, NDArray[Any]]:
     """Some of the warm validation pairs [n, 2], candidates [m], and which of them the pair's user is known to have bought.
 
-    ``pairs`` [N, 2] of any ``split`` [N]. Nobody knows test pairs yet: what they tell is a candidate like others.
+    ``pairs`` [N, 2] of any ``split`` [N]. Only users with a train pair count: the others have no vectors to be judged by.
+    Nobody knows test pairs yet: what they tell is a candidate like others.
     """
-    validation = pairs[split == "validation_warm"]
+    validation = pairs[(split == "validation_warm") & np.isin(pairs[:, 0], pairs[split == "train", 0])]
     validation = validation[np.sort(randomness.permutation(seed, "sample", 2, len(validation))[:_SAMPLE])]
     pairs = pairs[~np.isin(split, ["test_warm", "test_cold"])]
     candidates = users + np.sort(randomness.permutation(seed, "sample", 3, warm)[:_SAMPLE])

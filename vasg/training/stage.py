@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from vasg import schemas
+from vasg.config import LEARNING_RATES
 from vasg.errors import TryLater
 from vasg.job import Job
 from vasg.stages import fingerprint
@@ -34,6 +35,12 @@ def resumed(plan: Plan, session: Callable[[], Any]) -> Log:
 def body(job: Job) -> None:
     """Train on the configured number of workers; a checkpoint of the same inputs is resumed."""
     settings = job.config.train
+    for objective, rate in LEARNING_RATES.items():
+        if objective != settings.objective and rate == settings.learning_rate:  # kept beside outputs of the other
+            print(
+                f"train: train.learning_rate is {rate:g}, as for {objective}; 0 is that of {settings.objective}",
+                flush=True,
+            )
     job.session.settings |= SESSION
     output, baselines = (job.publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
     plan = make_plan(job.warehouse, job.config, fingerprint(job.stage, job.config, job.warehouse), output, baselines)
