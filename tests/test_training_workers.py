@@ -148,7 +148,7 @@ def test_products_without_a_picture_do_not_make_others_pictures_count_more(tmp_p
     features, found = Features(this.features, this.has_feature, WARM, torch.device("cpu")), []
     for pairs_without in (0, 1000):
         learner = Vasg(this, Workers(1), features, torch.device("cpu"))
-        for number, batch in enumerate(batches(this.groups, 0, 1, 0, 0)):  # at first, what it says does not depend on rows
+        for number, batch in enumerate(batches(this.groups, 0, 1, 0, 0)):  # at first it says the same of all rows
             learner.step(batch, number, 0.1)
         gradient = torch.zeros(USERS + WARM, learner.rows.dim + 2)
         gradient[:, -1] = 1 + torch.arange(USERS + WARM) % 3
