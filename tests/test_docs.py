@@ -30,6 +30,7 @@ def mentions(pattern: str) -> set[tuple[str, str]]:
         if path.suffix == ".md":
             text = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
         found |= {(path.name, word) for word in re.findall(pattern, text)}
+    assert found, pattern
     return found
 
 
@@ -56,7 +57,9 @@ def test_every_job_that_is_mentioned_exists() -> None:
 @pytest.mark.parametrize("text", ["docs/reliability.md", "SECURITY.md"])
 def test_every_test_that_is_mentioned_exists(text: str) -> None:
     page, file = (ROOT / text).read_text(), ""
-    for name, test in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", page):
+    named = re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", page)
+    assert any(name for name, _ in named)
+    for name, test in named:
         file = name or file
         if file:
             assert f"def {test}" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"

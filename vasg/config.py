@@ -56,9 +56,7 @@ class Reviews:
     user_column: str = "user_id"  # column names: csv and parquet only
     product_column: str = "product_id"
     rating_column: str = ""  # "" = every row has implicit_rating
-    timestamp_column: str = (
-        ""  # seconds since 1970, a date (2018-09-20, 20180920, 20180920.0) or a date and time; "" = 0
-    )
+    timestamp_column: str = ""  # seconds since 1970, a date (2018-09-20, 20180920) or a date and time; "" = 0
     implicit_rating: float = 1.0
     metadata: InputPath = ""  # Amazon metadata file; needed to choose a category
     category: str = ""  # keep the products of this category only, e.g. "Women"; "" = all
