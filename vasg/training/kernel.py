@@ -30,6 +30,7 @@ def skip_gram(
     padded = (dim + _LANES - 1) // _LANES * _LANES
     own, back = np.zeros((length, padded), np.float32), np.empty((length, padded), np.float32)
     other, other_back = np.zeros((2 * size, padded), np.float32), np.empty((2 * size, padded), np.float32)
+    other_bias = np.empty(2 * size, np.float32)
     noise, noise_exp = np.empty((length, 2 * size), np.float32), np.empty(length * 2 * size, np.float32)
     near, near_exp = np.zeros((length, 2 * radius), np.float32), np.empty(length * 2 * radius, np.float32)
     exponent = np.empty(max(noise_exp.size, near_exp.size), np.int32)
@@ -39,7 +40,8 @@ def skip_gram(
     for b in range(count):
         for i in range(length):
             v = walks[b, i]
-            own[i, :dim] = rows[v, :dim]
+            for d in range(dim):  # a loop is vectors, where a slice is a call
+                own[i, d] = rows[v, d]
             bias[i] = rows[v, dim]
             side[i] = 1 if is_product[v] else 0
             weight[i] = product_weight if is_product[v] else one
@@ -50,10 +52,14 @@ def skip_gram(
                     share[i, side[j]] += one
         if size:
             for k in range(2 * size):
-                other[k, :dim] = rows[negatives[b, k], :dim]
+                v = negatives[b, k]
+                for d in range(dim):
+                    other[k, d] = rows[v, d]
+                other_bias[k] = rows[v, dim]
             np.dot(own, other.T, noise)
-            for k in range(2 * size):
-                noise[:, k] += rows[negatives[b, k], dim]
+            for i in range(length):
+                for k in range(2 * size):
+                    noise[i, k] += other_bias[k]
             _exp_minus_abs(noise.ravel(), noise_exp, exponent)
             for i in range(length):
                 for half in range(2):
@@ -69,11 +75,15 @@ def skip_gram(
                         loss[i] += counts * (linear + np.log(product))
             np.dot(noise, other, back)
             np.dot(noise.T, own, other_back)
+            other_bias[:] = zero
+            for i in range(length):
+                for k in range(2 * size):
+                    other_bias[k] += noise[i, k]
             for k in range(2 * size):
                 v = negatives[b, k]
                 for d in range(dim):
                     gradient[v, d] += other_back[k, d]
-                gradient[v, dim] += noise[:, k].sum()
+                gradient[v, dim] += other_bias[k]
         else:
             back[:] = zero
         for i in range(length):  # the pairs (i, j) and (j, i) share their inner product
