@@ -229,7 +229,7 @@ def test_a_full_disk_under_what_tasks_exchange_publishes_nothing(small_disk: Pat
         assert nothing_half_written(tmp_path / "root")
         if code:
             assert errors.count("\n") == 1
-            assert "no space left on the device (output or spark.local.dir)" in errors
+            assert "no space left on the device (output, spark.local.dir or TMPDIR)" in errors
 
 
 @pytest.mark.parametrize(

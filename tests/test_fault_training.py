@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from training_shop import config, embeddings, plan
 from vasg.errors import TryLater
 from vasg.failpoints import VARIABLE
 from vasg.runner import HOME, environment
+from vasg.training.stage import resumed
 from vasg.training.walk_reader import steps_per_epoch
 from vasg.training.worker import train
 from vasg.training.workers import Workers, launch
@@ -32,7 +32,7 @@ def no_session() -> None:
 
 @pytest.mark.parametrize("point", ["checkpoint-share-written", "checkpoint-complete"])
 def test_workers_that_are_killed_again_and_again_end_with_the_model_of_an_unbroken_run(
-    tmp_path: Path, resumed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     point: str,
 ) -> None:  # fmt: skip
     for name in ("unbroken", "broken"):
@@ -147,7 +147,7 @@ def test_a_session_that_could_not_start_is_started_again(tmp_path: Path) -> None
 
 
 def test_after_the_last_restart_it_is_for_the_scheduler_to_try_later(
-    tmp_path: Path, resumed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(VARIABLE, "checkpoint-share-written:kill")
     with pytest.raises(TryLater, match="2 training workers could not be started or one was lost"):
