@@ -30,7 +30,7 @@ def skip_gram(
     padded = (dim + _LANES - 1) // _LANES * _LANES
     own, back = np.zeros((length, padded), np.float32), np.empty((length, padded), np.float32)
     other, other_back = np.zeros((2 * size, padded), np.float32), np.empty((2 * size, padded), np.float32)
-    other_bias = np.empty(2 * size, np.float32)
+    other_bias, other_bias_back = np.empty(2 * size, np.float32), np.empty(2 * size, np.float32)
     noise, noise_exp = np.empty((length, 2 * size), np.float32), np.empty(length * 2 * size, np.float32)
     near, near_exp = np.zeros((length, 2 * radius), np.float32), np.empty(length * 2 * radius, np.float32)
     exponent = np.empty(max(noise_exp.size, near_exp.size), np.int32)
@@ -75,15 +75,15 @@ def skip_gram(
                         loss[i] += counts * (linear + np.log(product))
             np.dot(noise, other, back)
             np.dot(noise.T, own, other_back)
-            other_bias[:] = zero
+            other_bias_back[:] = zero
             for i in range(length):
                 for k in range(2 * size):
-                    other_bias[k] += noise[i, k]
+                    other_bias_back[k] += noise[i, k]
             for k in range(2 * size):
                 v = negatives[b, k]
                 for d in range(dim):
                     gradient[v, d] += other_back[k, d]
-                gradient[v, dim] += other_bias[k]
+                gradient[v, dim] += other_bias_back[k]
         else:
             back[:] = zero
         for i in range(length):  # the pairs (i, j) and (j, i) share their inner product

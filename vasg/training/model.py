@@ -125,7 +125,7 @@ class Vasg:
             self._follow(self.workers.total(candidates.sum().double(), "candidates").item())
         chosen = (candidates & (_uniform(seed, number, product) < self.share)).nonzero()[:, 0]
         weight = pairs[chosen]
-        counts = [candidates.sum(), weight.sum(), pairs[candidates].double().sum(), product_pairs, product_loss]
+        counts = [candidates.sum(), weight.sum(), (pairs * candidates).double().sum(), product_pairs, product_loss]
         totals = self.workers.total(torch.stack([c.double() for c in counts]), "counts")
         available, total_weight, pictured_pairs, *total_product = totals.tolist()
         self._follow(available)
