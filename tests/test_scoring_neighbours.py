@@ -58,6 +58,15 @@ def test_image_knn(seed: int, block: int) -> None:
     agree(some, model, scores, block)
 
 
+def test_image_knn_of_warm_products_that_all_look_alike_has_nothing_to_tell() -> None:
+    """Where features differ in nothing but their length, their components are rounding: no product may win by it."""
+    some, rng = shop(0, users=13, warm=20, cold=6, most=60), np.random.default_rng(0)
+    features = np.outer(some.has_feature * rng.uniform(1, 2, 26), rng.standard_normal(5)).astype(np.float32)
+    looks = pictures.pictures(some.purchases, features, some.has_feature)
+    model = pictures.image_knn(looks, some.purchases, np.unique(some.purchases.user), 0)
+    agree(some, model, np.where(some.has_feature, 0.0, np.full((some.purchases.users, 1), np.nan)), 100)
+
+
 def test_image_knn_without_a_picture_of_anything_bought_has_nothing_to_tell() -> None:
     some = shop(0, users=13, warm=20, cold=6, most=60)
     has_feature = some.has_feature & (np.arange(some.purchases.products) >= some.purchases.warm)

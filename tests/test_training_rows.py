@@ -37,11 +37,13 @@ def test_compiled_rows_are_summed_pulled_and_stepped_as_written_out(seed: int, d
     drawn = lambda *shape: torch.from_numpy(generator.normal(size=shape).astype(np.float32))  # noqa: E731
     values, gradient, prior = drawn(8, dim + 1), drawn(count, dim + 2), drawn(8, dim) if seed % 2 else None
     rows, pull = torch.from_numpy(generator.permutation(8)[:count]), torch.from_numpy(generator.random(8, np.float32))
-    target, repeated = np.zeros((3, dim), np.float32), generator.integers(0, 3, count)
-    rows_kernel.add(target, repeated, gradient[:, :dim].contiguous().numpy())
-    for row in range(3):
-        expected_sum = gradient[torch.from_numpy(repeated == row), :dim].sum(0)
-        torch.testing.assert_close(torch.from_numpy(target[row]), expected_sum)
+    names, repeated, _ = distinct(torch.from_numpy(generator.integers(0, 3, count)), 1)
+    target, half = np.full((len(names), dim), np.nan, np.float32), count // 2
+    parts = gradient[:, :dim].contiguous().numpy()
+    filled = rows_kernel.merge(target, 0, repeated[:half].numpy(), parts[:half])
+    assert rows_kernel.merge(target, filled, repeated[half:].numpy(), parts[half:]) == len(names)
+    for row in range(len(names)):
+        torch.testing.assert_close(torch.from_numpy(target[row]), gradient[repeated == row, :dim].sum(0))
     compiled, optimizer = values.clone(), RowAdagrad(values, pull, prior)
     at_once, other = values.clone(), RowAdagrad(values, pull, prior)
     sums, towards = np.zeros((8, 2)), np.zeros((8, dim)) if prior is None else prior.double().numpy()
@@ -84,8 +86,8 @@ def test_workers_of_a_host_exchange_and_add_up(size: int) -> None:
             assert counts == [k + 1 for k in range(size)]
             rows.append(torch.cat(came)[:, 2].tolist())  # now: the next exchange may write over it
             order = torch.arange(len(sent)).flip(0)  # the same rows of a table that has them the other way round
-            chosen, _ = this.exchange(sent.flip(0)[:, None].expand(-1, 3), few, order)
-            assert torch.cat(chosen)[:, 0].tolist() == rows[-1]
+            lent = this.lend(sent.flip(0)[:, None].expand(-1, 3).contiguous(), order, few, counts)
+            assert lent[:, 0].tolist() == rows[-1]
         none = torch.cat(this.exchange(torch.zeros(0, 3), [0] * size)[0])
         sums = [this.total(*(torch.arange(n) * (index + 1.0)).split([1, n - 1])) for n in (1, large)]  # the boxes grow
         return rows, none.shape, sums

@@ -74,10 +74,8 @@ def _both_ways(workers: Workers, _: None) -> list[list[object]]:
         rows = torch.arange(12.0).reshape(4, 3) + 100 * workers.index
         parts, counts = workers.exchange(rows, [1, 3] if workers.index else [2, 2], "rows")
         came = torch.cat(parts)
-        chosen, _ = workers.exchange(
-            rows.flip(0), [1, 3] if workers.index else [2, 2], "rows", torch.tensor([3, 2, 1, 0])
-        )
-        same = torch.equal(torch.cat(chosen), came)
+        sent = [1, 3] if workers.index else [2, 2]
+        same = torch.equal(workers.lend(rows.flip(0), torch.tensor([3, 2, 1, 0]), sent, counts, "lent"), came)
         found.append([host is None, came.tolist(), counts, same, workers.total(rows, "sum").tolist()])
     return found
 

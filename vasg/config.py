@@ -145,6 +145,7 @@ class Blend:
     mixed_logit: Weight = 0.5
     vbpr: Weight = 0.5
     bpr: Weight = 0.1
+    co_purchases: Weight = 0.0
     popularity: Weight = 1.0
 
 

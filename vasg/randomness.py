@@ -37,9 +37,12 @@ STREAMS = {
     "linear_relation": 21,
     "cosine_density": 22,
     "mapping_held_out": 23,
+    "lane_offset": 24,
+    "collapse": 25,
+    "picture_sample": 26,
 }
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # of a sequence, from one state to the next
 
 
 @numba.njit(inline="always")
@@ -50,10 +53,13 @@ def mix64(z: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
+_mix: Any = mix64.py_func  # of numpy scalars and arrays
+
+
 @numba.njit(inline="always")
 def at_step(key: Any, step: Any) -> Any:
     """The ``step``-th number (from 0) of the sequence with this key; ``key`` and ``step`` are uint64."""
-    return mix64(key + (step + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+    return mix64(key + (step + np.uint64(1)) * GOLDEN)
 
 
 @numba.njit(inline="always")
@@ -65,19 +71,19 @@ def below(z: Any, bound: Any) -> Any:
 def stream_key(seed: int, stream: str) -> np.uint64:
     """The key of all numbers of one purpose under one seed."""
     with np.errstate(over="ignore"):
-        return np.uint64(_mix(_mix(_wrap(seed)) + _GOLDEN * np.uint64(STREAMS[stream])))
+        return np.uint64(_mix(_mix(_wrap(seed)) + GOLDEN * np.uint64(STREAMS[stream])))
 
 
 def sequence_key(seed: int, stream: str, a: Any) -> Any:
     """The key of the sequence that belongs to ``a`` (int or integer array): feed it to ``at_step``."""
     with np.errstate(over="ignore"):
-        return _mix(stream_key(seed, stream) + _wrap(a) * _GOLDEN)
+        return _mix(stream_key(seed, stream) + _wrap(a) * GOLDEN)
 
 
 def hash64(seed: int, stream: str, a: Any, b: Any = 0) -> Any:
     """Random uint64 for counters ``a`` and ``b`` (ints or integer arrays, broadcast together)."""
     with np.errstate(over="ignore"):
-        return _mix(sequence_key(seed, stream, a) + (_wrap(b) + np.uint64(1)) * _GOLDEN)
+        return _mix(sequence_key(seed, stream, a) + (_wrap(b) + np.uint64(1)) * GOLDEN)
 
 
 def integers(seed: int, stream: str, a: Any, b: Any, bound: Any) -> Any:
@@ -115,10 +121,3 @@ def _wrap(value: Any) -> Any:
         return np.uint64(value & 0xFFFFFFFFFFFFFFFF)
     value = np.asarray(value)
     return value.astype(np.uint64) if value.dtype != np.uint64 else value
-
-
-def _mix(z: Any) -> Any:
-    """``mix64`` for numpy scalars and arrays (the same integers; the tests compare them)."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from sklearn.decomposition import PCA
 
-from vasg.feature_matrix import spread, unit
+from vasg.components import principal_components
+from vasg.feature_matrix import unit
 from vasg.randomness import hash64
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Catalogue, Model, catalogue, train_purchases
@@ -81,18 +81,10 @@ def image_knn(pictures: Pictures, purchases: Purchases, users: NDArray[np.int64]
 
     Centred on the mean picture of warm products: without that, all pictures look alike.
     """
-    fitted = spread(np.flatnonzero(pictures.has_feature[: purchases.warm]))
-    size = min(_COMPONENTS, pictures.features.shape[1], len(fitted))
-    pca = PCA(size, random_state=seed % 2**32)
-    if size:
-        pca.fit(pictures.units(fitted))
-
-    def looks(products: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not len(products) or not size:  # nothing bought has a picture: all products tie
-            return np.zeros((len(products), max(1, size)), np.float32)
-        return unit(pca.transform(pictures.units(products)))
-
-    columns = catalogue(looks, pictures.has_feature, purchases.warm, seed)
+    looks = unit(principal_components(pictures.features, pictures.has_feature, purchases.warm, _COMPONENTS, seed))
+    if not looks.shape[1]:  # no two pictures of warm products differ: all products tie
+        looks = np.zeros((purchases.products, 1), np.float32)
+    columns = catalogue(lambda chosen: looks[chosen], pictures.has_feature, purchases.warm, seed)
     seen = purchases.of("train") & pictures.has_feature[purchases.product] & np.isin(purchases.user, users)
     starts = np.concatenate(([0], np.cumsum(np.bincount(purchases.user[seen], minlength=purchases.users)[users])))
     mine = columns.vectors[columns.column[purchases.product[seen]]]
@@ -173,5 +165,5 @@ def _weighted_sums(
 
 def _sample(seed: int, purpose: int, values: NDArray[np.int64], hash_of: NDArray[np.int64]) -> NDArray[np.int64]:
     """At most _SAMPLE of the values, those with the lowest hashes, in their old order."""
-    lowest = np.argsort(hash64(seed, "sample", purpose, hash_of), kind="stable")[:_SAMPLE]
+    lowest = np.argsort(hash64(seed, "picture_sample", purpose, hash_of), kind="stable")[:_SAMPLE]
     return values[np.sort(lowest)]

@@ -1,4 +1,4 @@
-"""The baselines that learn: skipgram, bpr and vbpr, trained beside the model and published as vectors of the same kind."""
+"""The baselines that learn, skipgram, bpr and vbpr, as they are published: vectors of the same kind as the model's."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +10,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import schemas
+from vasg.training.pairwise import PAIRWISE, pairwise_file
 from vasg.training.plan import Plan
-from vasg.training.terms import PAIRWISE, is_baseline, pairwise_file
 from vasg.training.workers import Workers
-
-Log = list[tuple[str, int, str, float]]  # phase, epoch, quantity, value
 
 
 def write_pairwise(plan: Plan, workers: Workers) -> None:
     """Publish bpr and vbpr, as far as they are configured, from where training left them."""
-    names = [name for name in PAIRWISE if is_baseline(plan, name)]
+    names = [name for name in PAIRWISE if plan.is_baseline(name)]
     has_feature = np.load(plan.has_feature)
     for name in names if workers.index == 0 else []:
         vectors = np.load(pairwise_file(plan, name), mmap_mode="r")

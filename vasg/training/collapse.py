@@ -52,6 +52,6 @@ def _auc(plan: Plan, rows: ShardedRows) -> dict[str, float]:
 
 def _sample(seed: int, which: int, size: int) -> NDArray[np.int64]:
     chosen: NDArray[np.int64] = np.unique(
-        randomness.integers(seed, "sample", which, np.arange(min(size, _SAMPLE)), size)
+        randomness.integers(seed, "collapse", which, np.arange(min(size, _SAMPLE)), size)
     )
     return chosen

@@ -68,24 +68,29 @@ class Host:
         socket.send_fds(peer, [b"boxes"], self._mine)
         return list(socket.recv_fds(peer, 5, 2)[1])
 
-    def exchange(self, values: Tensor, counts: list[int], rows: Tensor | None = None) -> tuple[list[Tensor], list[int]]:
+    def exchange(self, values: Tensor, counts: list[int]) -> tuple[list[Tensor], list[int]]:
         """See ``Workers.exchange``."""
         room = self._room((sum(counts), *values.shape[1:]), values)
-        begins = np.concatenate(([0], np.cumsum(counts))).tolist()
         for peer in self._peers:
-            begin, end = begins[peer : peer + 2]
-            if rows is None:
-                room[begin:end] = values[begin:end]
-            else:
-                torch.index_select(values, 0, rows[begin:end], out=room[begin:end])
+            room[_share(counts, peer)] = values[_share(counts, peer)]
         shown, sent = self._show(room, counts)
-        begin, end = begins[self.index : self.index + 2]
-        own = values[begin:end] if rows is None else values.index_select(0, rows[begin:end])
-        came = [to[self.index] for to in sent]
-        firsts = [sum(to[: self.index]) for to in sent]
-        parts = [part[first : first + n] for part, first, n in zip(shown, firsts, came, strict=True)]
-        parts[self.index] = own
-        return parts, came
+        parts = [part[_share(to, self.index)] for part, to in zip(shown, sent, strict=True)]
+        parts[self.index] = values[_share(counts, self.index)]
+        return parts, [to[self.index] for to in sent]
+
+    def lend(self, table: Tensor, rows: Tensor, counts: list[int], wanted: list[int]) -> Tensor:
+        """See ``Workers.lend``. Own rows are copied once, others' twice."""
+        room = self._room((sum(counts), *table.shape[1:]), table)
+        for peer in self._peers:
+            torch.index_select(table, 0, rows[_share(counts, peer)], out=room[_share(counts, peer)])
+        shown, sent = self._show(room, counts)
+        borrowed = table.new_empty(sum(wanted), *table.shape[1:])
+        for owner, part in enumerate(shown):
+            if owner == self.index:
+                torch.index_select(table, 0, rows[_share(counts, owner)], out=borrowed[_share(wanted, owner)])
+            else:
+                borrowed[_share(wanted, owner)] = part[_share(sent[owner], self.index)]
+        return borrowed
 
     def total(self, *values: Tensor) -> Tensor:
         """[n] sums over all workers of all elements, each adding up its share of them: the same bits everywhere."""
@@ -134,6 +139,12 @@ class Host:
                 os.truncate(box, 1 << (size - 1).bit_length())
             found = self._maps[box] = mmap.mmap(box, os.fstat(box).st_size)
         return torch.frombuffer(found, dtype=like.dtype)
+
+
+def _share(counts: list[int], k: int) -> slice:
+    """Where the k-th of consecutive groups of so many rows lies."""
+    begin = sum(counts[:k])
+    return slice(begin, begin + counts[k])
 
 
 @contextmanager

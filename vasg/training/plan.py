@@ -17,11 +17,14 @@ from vasg.feature_matrix import feature_matrix
 from vasg.files import write_atomically
 from vasg.tables import Warehouse
 from vasg.training.appeal import appeal
+from vasg.training.co_purchases import co_purchases
 from vasg.training.mixed_logit import mixed_logit
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
 
-_TERMS = ("prior", "smooth_prior", "mixed_logit", "appeal")
+Log = list[tuple[str, int, str, float]]  # what a training reports: phase, epoch, quantity, value
+
+_TERMS = ("prior", "smooth_prior", "mixed_logit", "appeal", "co_purchases")
 _SAMPLE = 2000  # validation pairs, and candidates for each, at most
 
 
@@ -41,6 +44,7 @@ class Plan:
     prior: str  # .npy [U+W+C, D] embeddings by pictures alone, in detail: where Skip-Gram starts
     smooth_prior: str  # the same without clusters of pictures
     mixed_logit: str  # .npy [U+W+C, k] tastes and pictures by a model of purchases
+    co_purchases: str  # .npy [U+W+C, k] by who bought what alone, in closed form
     appeal: str  # .npy [W+C] train purchases to be expected of a product by its picture
     validation: str  # .npy [n, 2] validation pairs (user, product) that weights are chosen on
     candidates: str  # .npy [m] warm products they are ranked against
@@ -54,6 +58,15 @@ class Plan:
     def products(self) -> int:
         """W + C."""
         return self.warm + self.cold
+
+    def may_count(self, term: str) -> bool:
+        """Whether a term of the score is worth its training: the configured weights want it, or validation pairs may."""
+        wanted: float = getattr(self.config.train.blend, term)
+        return self.config.train.objective == "sampled" and (wanted > 0 or len(np.load(self.validation)) > 0)
+
+    def is_baseline(self, model: str) -> bool:
+        """Whether ``model`` is asked for as a baseline: only an evaluation has a use for it."""
+        return self.evaluated and model in self.config.train.baselines
 
 
 def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Path, baselines: Path) -> Plan:
@@ -76,11 +89,7 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     files = {name: directory / f"{name}.npy" for name in (*arrays, *_TERMS)}
     for name, array in arrays.items():
         save(array, files[name])
-    # training that is resumed keeps those it began with: rounded otherwise, as on another processor, the axes turn
-    if not all(files[name].exists() for name in _TERMS):
-        for name, array in _terms(config, features, has_feature, arrays["pairs"], users, warm).items():
-            write_atomically(files[name], partial(save, array))
-    return Plan(
+    plan = Plan(
         config,
         users,
         warm,
@@ -92,6 +101,11 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
         evaluated=bool(np.isin(split, ["test_warm", "test_cold"]).any()),
         **{name: str(file) for name, file in files.items()},
     )
+    # training that is resumed keeps those it began with: rounded otherwise, as on another processor, the axes turn
+    if not all(files[name].exists() for name in _TERMS):
+        for name, array in _terms(plan, features, has_feature, arrays["pairs"]).items():
+            write_atomically(files[name], partial(save, array))
+    return plan
 
 
 def save(array: NDArray[Any], path: Path) -> None:
@@ -101,18 +115,22 @@ def save(array: NDArray[Any], path: Path) -> None:
 
 
 def _terms(
-    config: Config, features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int
-) -> dict[str, NDArray[Any]]:  # fmt: skip
-    """What the pictures alone say, in closed form. The paper's objective has no use for it."""
-    if config.train.objective == "paper":
+    plan: Plan, features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """What is said in closed form, by the pictures or the purchases. The paper's objective has no use for it."""
+    if plan.config.train.objective == "paper":
         return dict.fromkeys(_TERMS, np.zeros((0, 0), np.float32))
-    pictures = principal_components(features, has_feature, warm, FINE.components, config.seed)
+    users, warm, dim, seed = plan.users, plan.warm, plan.config.train.dim, plan.config.seed
+    pictures = principal_components(features, has_feature, warm, FINE.components, seed)
     given = pictures, has_feature, pairs, users, warm
     return {
-        "prior": visual_prior(*given, config.train.dim, config.seed, FINE),
-        "smooth_prior": visual_prior(*given, config.train.dim, config.seed, SMOOTH),
-        "mixed_logit": mixed_logit(*given, config.seed),
+        "prior": visual_prior(*given, dim, seed, FINE),
+        "smooth_prior": visual_prior(*given, dim, seed, SMOOTH),
+        "mixed_logit": mixed_logit(*given, seed),
         "appeal": appeal(pictures, has_feature, np.bincount(pairs[:, 1], minlength=warm), warm),
+        "co_purchases": co_purchases(
+            pairs, users, warm, plan.products, dim if plan.may_count("co_purchases") else 0, seed
+        ),
     }
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from vasg.randomness import GOLDEN
+
 _FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 _EPSILON = np.float32(1e-8)
 
@@ -25,7 +27,7 @@ def distinct(nodes: Any, owners: int, found: Any, index: Any) -> Any:
     counts = np.zeros(owners, np.int64)
     for i in range(nodes.size):
         node = nodes[i]
-        slot = np.int64((np.uint64(node) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+        slot = np.int64((np.uint64(node) * GOLDEN) >> shift)
         while slots[slot] >= 0 and first[slots[slot]] != node:
             slot = (slot + 1) & mask
         if slots[slot] < 0:
@@ -47,12 +49,22 @@ def distinct(nodes: Any, owners: int, found: Any, index: Any) -> Any:
 
 
 @numba.njit(nogil=True, cache=True)
-def add(target: Any, rows: Any, values: Any) -> None:
-    """target[rows] += values [n, d], also where a row occurs again."""
+def merge(target: Any, filled: int, rows: Any, values: Any) -> Any:
+    """Add ``values`` [n, d] to the ``rows`` [n] of ``target``, of which the first ``filled`` hold something.
+
+    Rows are numbered in the order of their first appearance: the next to be filled is copied, needs no zeros. Returns how
+    many are filled then.
+    """
     for i in range(rows.size):
         row = rows[i]  # once: a compiler that reads it again for each element makes no vectors
-        for d in range(values.shape[1]):
-            target[row, d] += values[i, d]
+        if row == filled:
+            filled += 1
+            for d in range(values.shape[1]):
+                target[row, d] = values[i, d]
+        else:
+            for d in range(values.shape[1]):
+                target[row, d] += values[i, d]
+    return filled
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)

@@ -67,9 +67,9 @@ class ShardedRows:
         found, index, sent = distinct(nodes, self.workers.size)
         found, index = (to_device(part, self.device) for part in (found, index))
         asking, asked_by = self.workers.exchange(found, sent, "nodes")
-        asked = _joined(asking) // self.workers.size
-        rows, _ = self.workers.exchange(self.values, asked_by, "rows", asked)
-        return Fetched(found, index, _joined(rows), sent, asked)
+        asked = torch.cat(asking) // self.workers.size
+        rows = self.workers.lend(self.values, asked, asked_by, sent, "rows")
+        return Fetched(found, index, rows, sent, asked)
 
     def collect(self, fetched: Fetched, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Send ``gradient`` [n, any] back to the owners; returns (distinct local rows [m], their summed gradient [m, any])."""
@@ -77,12 +77,11 @@ class ShardedRows:
             return fetched.asked, gradient
         rows, index, _ = distinct(fetched.asked, 1)
         received, _ = self.workers.exchange(gradient, fetched.sent, "gradient")
-        summed = gradient.new_zeros(len(rows), gradient.shape[1])
+        if gradient.device.type != "cpu":
+            return rows, gradient.new_zeros(len(rows), gradient.shape[1]).index_add_(0, index, torch.cat(received))
+        summed, filled = gradient.new_empty(len(rows), gradient.shape[1]), 0
         for part, places in zip(received, index.split([len(part) for part in received]), strict=True):
-            if summed.device.type == "cpu":
-                rows_kernel.add(summed.numpy(), places.numpy(), part.numpy())
-            else:
-                summed.index_add_(0, places, part)
+            filled = rows_kernel.merge(summed.numpy(), filled, places.numpy(), part.numpy())
         return rows, summed
 
     def update(self, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:
@@ -109,15 +108,11 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
-    """The rows of an exchange in one tensor; a single part is it already."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
 def distinct(nodes: Tensor, owners: int) -> tuple[Tensor, Tensor, list[int]]:
     """The distinct ``nodes`` [n], those of owner 0 (node % owners) first, then those of owner 1, ...
 
-    Also the place of each of ``nodes`` among them, and how many belong to each owner.
+    Also the place of each of ``nodes`` among them, and how many belong to each owner. On a CPU those of an owner are in
+    the order in which they appear first.
     """
     if nodes.device.type == "cpu":
         flat = nodes.flatten()

@@ -11,8 +11,7 @@ from vasg.config import LEARNING_RATES
 from vasg.errors import TryLater
 from vasg.job import Job
 from vasg.stages import fingerprint
-from vasg.training.baselines import Log
-from vasg.training.plan import Plan, make_plan
+from vasg.training.plan import Log, Plan, make_plan
 from vasg.training.worker import train
 from vasg.training.workers import SESSION, launch
 

@@ -8,87 +8,32 @@ smooth_prior   the same by directions alone, without clusters of pictures
 mixed_logit    what pictures say by a model of how purchases come about, with the tastes of users in it
 vbpr           learned from pairs of products, one bought, by pictures and purchases
 bpr            the same by purchases alone; a cold product has none
+co_purchases   what purchases alone say in closed form; a cold product has none
 popularity     logarithm of the train purchases of a product, or of those its picture promises
 ============== ==========================================================================================
 
 Each is best somewhere: few purchases or many, pictures that tell all or nothing. ``vasg.training.blend`` weighs them.
 """
 
-import time
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from threading import Event
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vasg.cores import cores
-from vasg.files import write_atomically
-from vasg.training import bpr
 from vasg.training.mapping import Mapping
-from vasg.training.plan import Plan, save
+from vasg.training.pairwise import PAIRWISE, pairwise_file
+from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
-from vasg.training.workers import Workers
 
 Floats = NDArray[np.float32]
 Vectors = Callable[[NDArray[np.int64]], Floats]  # nodes [n] ascending -> [n, d]; all workers call it together
-PAIRWISE = ("vbpr", "bpr")
-
-
-def may_count(plan: Plan, term: str) -> bool:
-    """Whether ``term`` is worth its training: the configured weights want it, or validation pairs may."""
-    train = plan.config.train
-    wanted: float = getattr(train.blend, term)
-    return train.objective == "sampled" and (wanted > 0 or len(np.load(plan.validation)) > 0)
-
-
-def is_baseline(plan: Plan, model: str) -> bool:
-    """Whether ``model`` is asked for as a baseline: only an evaluation has a use for it."""
-    return plan.evaluated and model in plan.config.train.baselines
-
-
-def train_pairwise(plan: Plan, workers: Workers, stop: Event) -> None:
-    """Train vbpr and bpr where needed, each by one worker, into files for all of them; what is there is kept.
-
-    Raises CancelledError soon after ``stop`` is set.
-    """
-    started = time.monotonic()
-    threads = max(1, cores() // workers.local_size)
-    for number, name in enumerate(PAIRWISE):
-        if not (may_count(plan, name) or is_baseline(plan, name)):
-            continue
-        target = pairwise_file(plan, name)
-        if number % workers.size == workers.index and not target.exists():
-            vectors = _train(plan, name == "vbpr", threads, stop)
-            write_atomically(target, partial(save, vectors))
-            workers.say(f"train: {name} trained after {time.monotonic() - started:.0f} s")
-
-
-def pairwise_file(plan: Plan, name: str) -> Path:
-    """The vectors [U+W+C, d] of vbpr or bpr."""
-    return Path(plan.checkpoints) / f"{name}.npy"
-
-
-def _train(plan: Plan, visual: bool, threads: int, stop: Event) -> Floats:
-    pairs, has_feature, features = np.load(plan.pairs), np.load(plan.has_feature), np.load(plan.features, mmap_mode="r")
-    held_out = bpr.Validation(
-        np.load(plan.validation) - [0, plan.users], np.load(plan.candidates) - plan.users, np.load(plan.known)
-    )
-    looks = np.zeros((plan.products, 0), np.float32)
-    if visual:
-        looks = bpr.components(features, has_feature, plan.warm, plan.config.seed)
-    user, product = bpr.bpr(pairs, plan.users, plan.warm, looks, held_out, plan.config.seed, threads, stop)
-    if not visual:
-        product[plan.warm :] = 0  # it knows nothing of a cold product
-    return np.concatenate([user, product])
 
 
 def all_terms(plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping: Mapping) -> dict[str, Vectors]:
     """The vectors of every term that may count. ``plain`` are the rows trained without pictures, if they were."""
-    files = {"prior": plan.prior, "smooth_prior": plan.smooth_prior, "mixed_logit": plan.mixed_logit}
-    files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE if may_count(plan, name)}
+    files = {name: getattr(plan, name) for name in ("prior", "smooth_prior", "mixed_logit", "co_purchases")}
+    files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE if plan.may_count(name)}
     terms = {"skipgram": skipgram(plan, rows, mapping), "popularity": popularity(plan)}
     if plain is not None:
         terms["plain_skipgram"] = trained(plan, plain)

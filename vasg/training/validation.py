@@ -20,9 +20,7 @@ def auc(own: NDArray[Any], rest: NDArray[Any], known: NDArray[np.bool_]) -> floa
     ``own`` [n] scores of the pairs, ``rest`` [n, m] of the candidates for their users, ``known`` [n, m] candidates left
     out. Ties count one half; a pair whose user knows all candidates tells nothing.
     """
-    won = ((own[:, None] > rest) + 0.5 * (own[:, None] == rest)) * ~known
-    asked = (~known).sum(1)
-    return float((won.sum(1) / np.maximum(asked, 1)).sum() / max((asked > 0).sum(), 1))
+    return float(_aucs(own, rest, own, rest, known, np.zeros(1, np.float32))[0])
 
 
 @dataclass(frozen=True)

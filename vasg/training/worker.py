@@ -16,14 +16,15 @@ from vasg.cores import cores
 from vasg.errors import ConfigurationError
 from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
-from vasg.training.baselines import Log, skip_gram_plan, write_pairwise
+from vasg.training.baselines import skip_gram_plan, write_pairwise
 from vasg.training.blend import blended_terms, choose
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
-from vasg.training.plan import Plan
+from vasg.training.pairwise import PAIRWISE, train_pairwise
+from vasg.training.plan import Log, Plan
 from vasg.training.publish import write_blend, write_paper, write_skipgram
-from vasg.training.terms import PAIRWISE, is_baseline, may_count, popularity, train_pairwise, trained
+from vasg.training.terms import popularity, trained
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
 
@@ -82,7 +83,7 @@ def _pairwise_trained(plan: Plan, workers: Workers, device: torch.device) -> Ite
 
 def _plain(plan: Plan, workers: Workers, features: Features) -> tuple[Vasg | None, Log]:
     """Skip-Gram without pictures, where it is needed."""
-    if not (may_count(plan, "plain_skipgram") or is_baseline(plan, "skipgram")):
+    if not (plan.may_count("plain_skipgram") or plan.is_baseline("skipgram")):
         return None, Log()
     plain = Vasg(plan, workers, features, features.device, visual=False)
     return plain, _skip_gram(skip_gram_plan(plan), workers, plain, "plain_skipgram")
@@ -114,7 +115,7 @@ def _baselines(plan: Plan, workers: Workers, plain: Vasg | None) -> Log:
     """Write the baselines that learn."""
     log = Log()
     write_pairwise(plan, workers)
-    if plain is not None and is_baseline(plan, "skipgram"):
+    if plain is not None and plan.is_baseline("skipgram"):
         terms = {"skipgram": trained(plan, plain.rows), "popularity": popularity(plan, visual=False)}
         blend = None  # the paper's score is the cosine
         if plan.config.train.objective == "sampled":
@@ -171,6 +172,7 @@ def _skip_gram(plan: Plan, workers: Workers, model: Vasg, phase: str) -> Log:
             log += [(phase, epoch + 1, name, value) for name, value in figures.items()]
             progress.epoch(epoch + 1, train.epochs, figures)
             _save(directory, done, log, model, workers)
+            last_saved = time.monotonic()
     return log
 
 

@@ -79,24 +79,30 @@ class Workers:
             parameter.grad = gradient.view_as(parameter)
         return sums[0].view_as(beside)
 
-    def exchange(
-        self, values: Tensor, counts: list[int], name: str, rows: Tensor | None = None
-    ) -> tuple[list[Tensor], list[int]]:
-        """Send the first ``counts[0]`` rows of ``values`` (or of ``values[rows]``) to worker 0, the next to worker 1, ...
+    def exchange(self, values: Tensor, counts: list[int], name: str) -> tuple[list[Tensor], list[int]]:
+        """Send the first ``counts[0]`` rows of ``values`` to worker 0, the next to worker 1, ...
 
         Returns the rows received, which one after another are in the order of the senders, and how many came from each.
-        They may be memory that is used again: read them before the next exchange or sum.
+        They may be memory that is used again: read them before the next exchange, loan or sum.
         """
         if self._host and values.device.type == "cpu":
-            return self._host.exchange(values, counts, rows)
-        if rows is not None:
-            values = values.index_select(0, rows)
+            return self._host.exchange(values, counts)
         if self.size == 1:
             return [values], counts
         import horovod.torch as hvd
 
         received, splits = hvd.alltoall(values.contiguous(), splits=torch.tensor(counts, dtype=torch.int32), name=name)
         return [received], splits.tolist()
+
+    def lend(self, table: Tensor, rows: Tensor, counts: list[int], wanted: list[int], name: str) -> Tensor:
+        """Send ``table[rows]``, the first ``counts[0]`` of them to worker 0, the next to worker 1, ...
+
+        Returns the rows received, of which ``wanted[0]`` come from worker 0, the next from worker 1, ...
+        """
+        if self._host and table.device.type == "cpu":
+            return self._host.lend(table, rows, counts, wanted)
+        received, _ = self.exchange(table.index_select(0, rows), counts, name)
+        return received[0]
 
     def say(self, text: str) -> None:
         """Tell people something, once for all workers. Horovod holds back what workers print, so it goes by a file."""

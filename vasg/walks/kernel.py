@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from vasg.prefetch import prefetch
-from vasg.randomness import below, mix64
+from vasg.randomness import GOLDEN, below, mix64
 
 _INTERLEAVED = 64  # walks in flight: enough loads at once to hide memory latency, few enough to stay in the L1 cache
 
@@ -21,22 +21,21 @@ def walk(
     is ``stream_key(seed, "walk_step")``: its high half chooses a neighbour. With alias tables (``threshold`` and
     ``alias`` are not None) its low half then chooses between that neighbour and its alias. Start nodes have neighbours.
     """
-    golden = np.uint64(0x9E3779B97F4A7C15)
     count, walk_length = out.shape
-    state = np.empty(_INTERLEAVED, np.uint64)  # at step t: key of the walk + (t + 1) x golden
+    state = np.empty(_INTERLEAVED, np.uint64)  # at step t: key of the walk + (t + 1) x GOLDEN
     number = np.empty(_INTERLEAVED, np.uint64)
     current = np.empty(_INTERLEAVED, np.uint64)
     address = np.empty(_INTERLEAVED, np.uint64)
     for first in range(0, count, _INTERLEAVED):
         n = min(_INTERLEAVED, count - first)
         for k in range(n):
-            state[k] = mix64(stream + np.uint64(walk_ids[first + k]) * golden)
+            state[k] = mix64(stream + np.uint64(walk_ids[first + k]) * GOLDEN)
             start = walk_ids[first + k] // walks_per_node
             current[k] = np.uint64(start)
             out[first + k, 0] = start
         for t in range(1, walk_length):
             for k in range(n):  # no memory in sight: vectorised
-                state[k] += golden
+                state[k] += GOLDEN
                 number[k] = mix64(state[k])
             for k in range(n):  # all degrees at once ...
                 begin = np.uint64(indptr[current[k]])

@@ -91,7 +91,7 @@ def plan(walks: int, lanes: int, row_group_size: int, seed: int, start_type: str
         )
     macro_rows = min(ceil(walks / (lanes * row_group_size)), walks // lanes)
     groups = ceil(macro_rows / max(_MACRO_ROWS, ceil(macro_rows * lanes / _FILES)))
-    offset = int(hash64(seed, "walk_order", ("user", "product").index(start_type))) % walks
+    offset = int(hash64(seed, "lane_offset", ("user", "product").index(start_type))) % walks
     return Layout(walks, lanes, macro_rows, groups, _stride(walks), offset)
 
 
