@@ -103,8 +103,8 @@ def test_thumbnails_are_small_and_bad_files_have_none(tmp_path: Path) -> None:
         }  # fmt: skip
     assert found["ab1"].dtype == np.uint8
     assert found["ab1"][30, 20] == pytest.approx([254, 0, 0], abs=3)
-    assert thumbnails(settings("s3a://bucket/{product_id}.jpg"), names) == {}
-    assert thumbnails(settings(str(tmp_path / "{product_id}.b"), "feature_file"), names) == {}
+    assert thumbnails(settings("s3a://bucket/{product_id}.jpg"), names, 60) == {}
+    assert thumbnails(settings(str(tmp_path / "{product_id}.b"), "feature_file"), names, 60) == {}
 
 
 @pytest.mark.parametrize("name", ["../secret", "a/../../secret", "..", "", "a/b", "/etc/passwd", "*", "a\0b"])
@@ -120,20 +120,29 @@ def test_no_id_leads_out_of_the_folder(tmp_path: Path, name: str, pattern: str) 
         "secret_1.png",
     ):
         picture(tmp_path / place)
-    assert thumbnails(settings(str(tmp_path / "pictures" / pattern)), [name]) == {}
+    assert thumbnails(settings(str(tmp_path / "pictures" / pattern)), [name], 64) == {}
 
 
 def test_of_several_pictures_the_first_is_the_products(tmp_path: Path) -> None:
     for name, colour in (("7_b.png", "blue"), ("7_a.png", "red"), ("77_a.png", "lime")):
         picture(tmp_path / name, colour=colour)
     (tmp_path / "7_0.png").write_bytes(b"no picture")  # the next one counts, as it does for the feature
-    found = thumbnails(settings(str(tmp_path / "{product_id}_*.png")), ["7", "77", "8"])
+    found = thumbnails(settings(str(tmp_path / "{product_id}_*.png")), ["7", "77", "8"], 64)
     assert {name: values[0, 0].tolist() for name, values in found.items()} == {"7": [255, 0, 0], "77": [0, 255, 0]}
+
+
+@pytest.mark.parametrize("pattern", ["{product_id}_*.png", "{product_id:.3}/{product_id}_*.png"])
+def test_an_id_with_the_characters_of_a_pattern_has_its_own_picture(tmp_path: Path, pattern: str) -> None:
+    names = ["a[1]", "b*c", "[!d]?"]
+    for name in names:
+        picture(tmp_path / pattern.format(product_id=name))
+    found = thumbnails(settings(str(tmp_path / pattern)), [*names, "a1", "bxc", "xy"], 64)
+    assert list(found) == names
 
 
 def test_real_pictures(data: Path) -> None:
     pattern = str(data / "hm" / "images" / "{product_id:.3}" / "{product_id}.jpg")
     names = [path.stem for path in sorted((data / "hm" / "images").glob("*/*.jpg"))[:50]]
-    found = thumbnails(settings(pattern), names)
+    found = thumbnails(settings(pattern), names, 64)
     assert list(found) == names
     assert all(max(values.shape) == 64 for values in found.values())

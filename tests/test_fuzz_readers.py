@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from test_features_encoders import noise, saved
 
+from vasg.command_line import complain
 from vasg.config import Config, Features, Reviews, load
 from vasg.features.pictures import SIDE, PictureError, decode
 from vasg.ingest.feature_file import ID_BYTES, feature_file, read_ids
 from vasg.ingest.metadata import parse_literal, read_metadata
 from vasg.ingest.rejects import Records
 from vasg.ingest.reviews import read_reviews
-from vasg.job import complain
 
 pytestmark = pytest.mark.fault
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scoring_shop import Shop, publish, shop, tables
 
 from vasg.config import Gates, from_dict
-from vasg.gates import FACT, compare
+from vasg.scoring.gates import FACT, compare
 from vasg.stages import stages
 from vasg.tables import Warehouse
 

@@ -16,9 +16,9 @@ from test_features_encoders import noise, saved
 from training_shop import config, plan
 
 from vasg.cli import main
+from vasg.command_line import complain
 from vasg.errors import DataError
 from vasg.features.pictures import PictureError, decode
-from vasg.job import complain
 from vasg.schemas import TABLES
 from vasg.training import checkpoint
 from vasg.training.walk_reader import batches

@@ -25,11 +25,11 @@ def doubled(batches: Iterator[pa.RecordBatch]) -> Iterable[pa.Table]:
 
 
 def test_rows_and_row_groups_are_those_that_were_yielded(spark: SparkSession, tmp_path: Path) -> None:
-    parts = write_parts(spark.range(0, 16, 1, 2), doubled, tmp_path, SCHEMA, "kind=a")
+    parts = write_parts(spark.range(0, 16, 1, 2), doubled, tmp_path, SCHEMA)
     assert [part.rows for part in parts] == [8, 8]
     for number, part in enumerate(parts):
         path = tmp_path / part.path
-        assert part.path.startswith(f"kind=a/part-{number:05d}-")
+        assert part.path.startswith(f"part-{number:05d}-")
         assert (part.bytes, part.sha256) == (path.stat().st_size, sha256(path))
         file = pq.ParquetFile(path)
         assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [3, 3, 2]

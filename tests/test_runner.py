@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vasg import runner
 from vasg.runner import HOME, _no_start, environment
 from vasg.tables import Warehouse
 
@@ -88,6 +89,23 @@ def test_a_stage_that_fails_ends_the_run_with_its_code_and_line_and_publishes_no
     assert "Running Spark version" in log
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("summary", [None, "", '{"stage"'])
+def test_a_stage_that_could_not_say_what_it_did_is_done_all_the_same(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, summary: str | None
+) -> None:
+    def submit(_: list[str], log: Path) -> int:
+        if summary is not None:
+            log.with_suffix(".json").write_text(summary)
+        return 0
+
+    monkeypatch.setenv("VASG_RUN_ID", "full")
+    monkeypatch.setattr(runner, "_submit", submit)
+    assert runner.run(str(shop / "config.toml"), str(shop / "root")) == 0
+    record = json.loads((shop / "root" / "runs" / "full" / "run.json").read_text())
+    assert record["stages"] == [{"stage": "preprocess_reviews", "status": "done"}]
+
+
 WHEN = {
     "while it looks whether a stage is up to date": "runner.is_up_to_date = lambda *_: told()",
     "while it starts spark-submit": """
@@ -129,8 +147,10 @@ sys.exit(cli.main(["run", "--config", "config.toml", "--root", "root"]))
         (["run", "--config", "config.toml"], 64, "the following arguments are required: --root"),
         (["go"], 64, "invalid choice: 'go'"),
         ([], 64, "the following arguments are required: command"),
-        (["run", "--config", "config.toml", "--root", "r", "--to", "cook"], 64, "there is no stage cook"),
-        (["run", "--config", "config.toml", "--root", "r", "--from", "extract_features"], 64, "no stage extract_features"),
+        (["run", "--config", "config.toml", "--root", "r", "--to", "cook"], 64,
+         "stage cook is not part of this configuration; its stages are preprocess_reviews; features.source is none; set it"),
+        (["run", "--config", "config.toml", "--root", "r", "--from", "extract_features"], 64,
+         "stage extract_features is not part of this configuration"),
         (["run", "--config", "config.toml", "--root", "r", "--from", "train", "--to", "filter_users",
           "--set", "features.source=pictures"], 64,
          "--from train comes after --to filter_users"),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from scoring_shop import Shop, publish, rows, shop, tables, with_splits
 
-from vasg import schemas
+from vasg import schemas, stages
+from vasg.config import load
+from vasg.publication import CONFIG as CONFIG_FILE
 from vasg.scoring.inputs import SPLITS
 from vasg.tables import Warehouse
 
@@ -201,6 +204,26 @@ def test_the_nightly_run_has_no_metrics_but_recommendations(given: Shop, run_job
     assert read(warehouse, "metrics") == read(warehouse, "pair_ranks") == []
     assert not any(r["is_cold"] for r in read(warehouse, "recommendations"))
     assert len({r["user_id"] for r in read(warehouse, "recommendations")}) > 20
+
+
+def test_a_job_that_crosses_midnight_publishes_the_day_that_its_fingerprint_says(
+    given: Shop, run_job: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = iter(range(1, 29))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime(2025, 1, next(days), tzinfo=tz)
+
+    monkeypatch.setattr(stages, "datetime", Clock)
+    code, warehouse = run_score(run_job, tmp_path, tables(given), "run_date=", "score.baselines=[]")
+    assert code == 0
+    assert {path.parent.name for path in warehouse.files("recommendations")} == {"run_date=2025-01-01"}
+    config = load(tmp_path / "c.toml", ["run_date=2025-01-01", "score.baselines=[]"])
+    assert stages.is_up_to_date(stages.stage(config, "score"), config, warehouse)
+    kept = load(warehouse.path("recommendations") / CONFIG_FILE)
+    assert kept.run_date == "", "kept as it was given: who runs it again wants lists of that day"
 
 
 def test_no_pictures_at_all(given: Shop, run_job: Run, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Passing signals on to a process group, until nothing of it is left or nothing more can be done."""
+"""Passing signals on to process groups, until nothing of them is left or nothing more can be done."""
 
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,50 @@ def test_what_not_even_sigkill_removes_is_not_waited_for_for_ever(monkeypatch: p
     os.killpg(process.pid, 0)
     os.close(write)
     assert (process.returncode, came) == (-signal.SIGTERM, [signal.SIGTERM])
+
+
+# Ends in order when told to, but not before its neighbour was told, too.
+ENDS_WITH_ANOTHER = """
+import pathlib, signal, sys, time
+def end(*_):
+    mine, others = map(pathlib.Path, sys.argv[1:])
+    mine.touch()
+    while not others.exists():
+        time.sleep(0.01)
+    mine.with_suffix(".ended").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+time.sleep(60)
+"""
+STAYS = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def ready(program: str, *arguments: str) -> int:
+    """The group of a process that has got so far as to say so."""
+    command = [sys.executable, "-c", program, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0)
+    assert process.stdout
+    assert process.stdout.readline() == b"ready\n"
+    process.returncode = 0  # whoever ends the group waits for it
+    return process.pid
+
+
+def test_all_groups_are_told_before_any_is_waited_for_and_what_stays_is_killed(tmp_path: Path) -> None:
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    groups = [ready(ENDS_WITH_ANOTHER, one, other), ready(STAYS), ready(ENDS_WITH_ANOTHER, other, one), ready(STAYS)]
+    signals.end_groups(groups, 3.0)
+    assert {path.name for path in tmp_path.glob("*.ended")} == {"one.ended", "other.ended"}
+    for group in groups:
+        with pytest.raises(ProcessLookupError):
+            os.killpg(group, 0)
+
+
+@pytest.mark.parametrize(("returncode", "code"), [(0, 0), (65, 65), (-9, 137), (-15, 143)])
+def test_a_code_is_that_of_a_shell(returncode: int, code: int) -> None:
+    assert signals.shell_code(returncode) == code

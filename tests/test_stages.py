@@ -1,7 +1,9 @@
 """Stages: they fit together, and one is done again exactly when something that decides its output has changed."""
 
+import hashlib
 import importlib.resources
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -165,6 +167,24 @@ def test_a_stage_without_its_inputs_is_not_up_to_date_and_has_no_fingerprint(tmp
         fingerprint(stage(config, "train"), config, warehouse)
 
 
+@pytest.mark.parametrize(
+    ("change", "undone"),
+    [
+        ({"reviews": {"category": "A"}}, ["preprocess_reviews"]),
+        ({"split": {"holdout_cold_fraction": 0.2}}, ["filter_users", "score"]),  # which tells apart what was held out
+        ({"walks": {"strategy": "partitioned"}}, ["generate_walks"]),  # the same walks: the table tells the rest
+        ({"train": {"dim": 7}}, ["train"]),
+        ({"score": {"top_k": 7}}, ["score"]),
+    ],
+)
+def test_a_setting_undoes_the_stages_that_read_it(tmp_path: Path, change: dict[str, Any], undone: list[str]) -> None:
+    tree, warehouse = {"features": {"source": "feature_file"}, "run_date": "2025-01-01"}, Warehouse(tmp_path)
+    before, after = from_dict(tree), from_dict(tree | change)
+    for this in stages.stages(before):
+        publish(this, before, warehouse)
+    assert [this.name for this in stages.stages(after) if not is_up_to_date(this, after, warehouse)] == undone
+
+
 def test_only_scoring_depends_on_the_day(done: tuple[dict[str, Any], Warehouse]) -> None:
     _, warehouse = done
     for name in ("nodes", "interactions", "image_features", "walks", "embeddings", "baseline_embeddings"):
@@ -211,7 +231,25 @@ def test_what_cannot_be_seen_is_never_up_to_date(done: tuple[dict[str, Any], War
     assert state(tree, warehouse) == {"preprocess_reviews": False, "filter_users": True}
 
 
-def test_no_stage_imports_what_itscode_version_leaves_out() -> None:
+def test_an_edit_of_what_decides_a_table_and_of_nothing_else_is_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "vasg"
+    shutil.copytree(Path(stages.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(importlib.resources, "files", lambda _: package)
+    versions = [stages.code_version()]
+    assert versions[0] != hashlib.sha256().hexdigest()
+    readers = ("report/page.py", "analysis/ibr.py", "sweep/plan.py", "demo/planted.py")
+    for name in (*readers, "cli.py", "doctor.py", "upkeep.py"):
+        (package / name).write_text("# edited")
+        assert stages.code_version() == versions[0], name
+    for name in ("job.py", "command_line.py", "scoring/gates.py", "training/stage.py"):
+        (package / name).write_text("# edited")
+        assert stages.code_version() not in versions, name
+        versions.append(stages.code_version())
+
+
+def test_no_stage_imports_what_its_code_version_leaves_out() -> None:
     """Otherwise an edit there would change results and pass for the same code."""
     package = Path(stages.__file__).parent
     program = "import sys, runpy; runpy.run_path(sys.argv[1], run_name='loaded'); print(*sys.modules)"
@@ -222,7 +260,7 @@ def test_no_stage_imports_what_itscode_version_leaves_out() -> None:
         found = [
             name
             for name in loaded.split()
-            if name.startswith(tuple(f"vasg.{reader}" for reader in installation._READERS))
+            if name.startswith(tuple(f"vasg.{reader.removesuffix('.py')}" for reader in installation._READERS))
         ]
         assert not found, job.name
 

@@ -1,11 +1,13 @@
 """``vasg sweep``: what it runs, what runs share, its bands, and a real one that is stopped and killed on the way."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
+from test_signals import STAYS
 from test_stages import publish
 
 from vasg.config import Config, from_dict
@@ -23,9 +26,11 @@ from vasg.errors import ConfigurationError, UsageError
 from vasg.publication import STAGED
 from vasg.runner import HOME, environment
 from vasg.stages import is_up_to_date, stages
+from vasg.sweep import command, runs
 from vasg.sweep.picture import draw
-from vasg.sweep.plan import Point, make_plan
+from vasg.sweep.plan import Point, Run, make_plan
 from vasg.sweep.results import MEASURES, band, summarise, table
+from vasg.sweep.runs import Runs
 from vasg.sweep.share import adopt
 from vasg.tables import Warehouse
 
@@ -102,6 +107,54 @@ def test_what_is_wrong_is_found_before_anything_runs(
         make_plan(str(config_file), tmp_path, [], vary, [0])
 
 
+# ---- how it ends ----
+
+
+def test_runs_that_do_not_end_when_told_to_have_one_time_together_and_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(run: Run, options: list[str]) -> subprocess.Popen[bytes]:
+        program = f"{STAYS}open({str(tmp_path / 'it stayed')!r}, 'w').close()"
+        started.append(subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, process_group=0))
+        assert started[-1].stdout
+        assert started[-1].stdout.readline() == b"ready\n"
+        return started[-1]
+
+    monkeypatch.setattr(runs, "_start", start)
+    monkeypatch.setattr(runs, "_prepare", lambda run, sweep_id: run.name == "done")
+    monkeypatch.setattr(runs, "_PATIENCE_SECONDS", 0.2)
+    planned = [Run(name, tmp_path / name, Config(), None) for name in ("one", "two", "done")]
+    with closing(Runs(planned, 3, [], "sweep").run()) as ended:
+        assert next(ended).name == "done"
+    assert len(started) == 2
+    for process in started:
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    assert not (tmp_path / "it stayed").exists()
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_sweep_handles_sigterm_while_it_runs_and_leaves_it_ignored_where_it_is(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: signal.Handlers
+) -> None:
+    found = []
+
+    def run(self: Runs) -> Iterator[Run]:
+        found.append(signal.getsignal(signal.SIGTERM))
+        yield from ()
+
+    monkeypatch.setattr(Runs, "run", run)
+    handler = signal.signal(signal.SIGTERM, before)
+    try:
+        assert command.sweep(str(config_file), str(tmp_path / "sweep"), ["train.dim=3"], "0", 1) == 0
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert (found == [before]) == (before == signal.SIG_IGN)
+
+
 # ---- what runs share ----
 
 
@@ -164,7 +217,7 @@ def measured() -> pd.DataFrame:
         for seed in range(3 - (point == "100")):
             for pairs, setting, candidates in MEASURES:
                 at = {"key": "train.dim", "point": point, "is_base": point == "10", "seed": seed, "pairs": pairs}
-                at |= {"setting": setting, "candidates": candidates, "metric": "auc"}
+                at |= {"setting": setting, "candidates": candidates, "metric": "auc", "root": f"{point}/seed={seed}"}
                 value = 0.6 + 0.1 * seed + 0.02 * (place - 1) + 0.001 * (place - 1) * seed
                 rows += [at | {"model": "vasg", "value": value}, at | {"model": "bpr", "value": 0.1}]
                 rows += [at | {"model": "vasg", "metric": "auc_strict", "value": 0.0}]

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from damage import empty, flip_a_bit, truncate
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from vasg import schemas
 from vasg.catalog import Catalogs
@@ -313,15 +312,15 @@ def test_of_two_concurrent_publications_one_wins_and_one_is_told_to_try_later(
 def test_recommendations_read_the_same_in_spark_pandas_and_duckdb(tmp_path: Path, spark: SparkSession) -> None:
     warehouse = Warehouse(tmp_path)
     rows = [(f"00{u}", rank, f"0{rank}5", 1.0 / rank, rank == 2) for u in range(5) for rank in (1, 2, 3)]
-    frame = (
-        spark.createDataFrame(rows, "user_id string, rank int, product_id string, score float, is_cold boolean")
-        .withColumn("source", F.lit("vasg"))
-        .withColumn("run_id", F.lit("run"))
-        .withColumn("run_date", F.lit("2025-01-31").cast("date"))
-        .repartition(3)
-    )
+    schema = schemas.TABLES["recommendations"].arrow()
+    columns = [*zip(*rows, strict=True), ["vasg"] * len(rows), ["run"] * len(rows)]
+    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], schema)
     with warehouse.publication("score", "run", "") as publication:
-        publication.write("recommendations", frame)
+        folder = publication.directory("recommendations") / "run_date=2025-01-31"
+        folder.mkdir()
+        for part in range(3):
+            pq.write_table(table.slice(part * 5, 5), folder / f"part-{part:05d}.parquet")
+        publication.add("recommendations")
         publication.commit("mark", {})
     warehouse.verify("recommendations")
     directory = warehouse.path("recommendations")

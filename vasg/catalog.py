@@ -50,9 +50,10 @@ class Catalogs:
         if not create_exclusively(make_directory(self.folder) / f"{base + 1:08d}.json", json.dumps(content, indent=1)):
             raise TryLater(f"another run published into {self.folder.parent} meanwhile; run again")
 
-    def fence(self, why: str, run_id: str) -> None:
+    def fence(self, run_id: str) -> None:
         """Publish the current catalog once more, so that nobody who started from it or an earlier one can publish."""
         current = self.latest()
+        why = "nothing new, but a dead run may no longer publish"
         self.publish(current["sequence"], current["tables"], current["stages"], why, run_id)
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from vasg import __version__
-from vasg.job import Parser, add_arguments, complain, own_run_id
+from vasg.command_line import Parser, add_arguments, complain, own_run_id
 
 
 def main(argv: Sequence[str] | None = None) -> int:

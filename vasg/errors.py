@@ -6,7 +6,6 @@ The message is one readable line: what is wrong, where, and what to do next.
 import errno
 import os
 import re
-from typing import Any
 
 # How Java, Arrow, numpy and torch say so.
 _DENIED = (
@@ -108,7 +107,7 @@ def _denied(path: str) -> VasgError:
     return (InputMissing if unreadable_input else OutputError)(f"{path}: permission denied")
 
 
-def java_cause(error: Any) -> str:
+def java_cause(error: object) -> str:
     """What Java said, not our call of it, in one line."""
     return first_line(re.sub(r"^An error occurred while calling \S+\n: ", "", str(error).strip()))
 
@@ -118,6 +117,6 @@ def _first_cause(text: str) -> str:
     return causes[-1] if causes else first_line(text)
 
 
-def first_line(error: Any) -> str:
+def first_line(error: object) -> str:
     """What an error says, in one line."""
     return next(iter(str(error).strip().splitlines()), "")

@@ -12,7 +12,8 @@ from vasg import __version__
 from vasg.cores import cores
 
 _PACKAGES = ("pyspark", "torch", "horovod", "petastorm", "pyarrow", "numpy")
-_READERS = ("report", "analysis", "sweep")  # folders of the package that no stage uses
+# What no stage uses: it reads finished tables, puts earlier ones back, or makes what is read.
+_READERS = ("report", "analysis", "sweep", "demo", "cli.py", "doctor.py", "upkeep.py")
 
 
 def machine() -> str:

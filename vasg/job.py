@@ -2,27 +2,22 @@
 
 import argparse
 import json
-import os
 import shutil
-import sys
 import time
-import traceback
-import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from vasg.command_line import Parser, add_arguments, complain, new_run_id
 from vasg.config import Config, load, to_toml
-from vasg.errors import UsageError, expected, java_cause
 from vasg.installation import made_with
-from vasg.preflight import executor_fault
 from vasg.publication import Publication
 from vasg.session import Session, wait_for_ended
 from vasg.signals import ends_in_order
-from vasg.stages import Stage, fingerprint, is_up_to_date, stage
+from vasg.stages import Stage, fingerprint, is_up_to_date, run_date, stage
 from vasg.tables import Warehouse
 
 
@@ -69,30 +64,6 @@ def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = No
             wait_for_ended()
 
 
-def complain(who: str, error: Exception, verbose: bool) -> int:
-    """Say on stderr, in one line, what went wrong (and the trace, if ``verbose``); returns the exit code."""
-    known = expected(error) or executor_fault(str(error))
-    if known is None:
-        hint = "" if verbose else " (--verbose shows the trace)"
-        message = f"internal error: {type(error).__name__}: {java_cause(error)}{hint}"
-    else:
-        message = str(known)
-    # File names and ids in it are other people's text: nothing in them ends the line or steers the terminal.
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in message)
-    print(f"{who}: {shown}", file=sys.stderr)
-    if verbose:
-        traceback.print_exception(error, file=sys.stderr)
-    return 70 if known is None else known.exit_code
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are a UsageError (64) in one line."""
-
-    def error(self, message: str) -> Any:
-        """Called by argparse for a wrong command line."""
-        raise UsageError(f"{message}; {' '.join(self.format_usage().split())}")
-
-
 def _parser(name: str) -> Parser:
     result = Parser(f"jobs/{name}.py", description="One stage of the VASG pipeline.")
     add_arguments(result)
@@ -100,29 +71,11 @@ def _parser(name: str) -> Parser:
     return result
 
 
-def add_arguments(result: argparse.ArgumentParser) -> None:
-    """The options that ``vasg run`` and the jobs share."""
-    result.add_argument("--config", required=True, metavar="FILE.toml")
-    result.add_argument("--root", required=True, metavar="DIR", help="the warehouse directory")
-    result.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the configuration"
-    )
-    result.add_argument("--verbose", action="store_true", help="show the trace of an error")
-
-
-def new_run_id() -> str:
-    """The id of this run: given by ``vasg run`` to the jobs it starts, otherwise new."""
-    return os.environ.get("VASG_RUN_ID") or own_run_id()
-
-
-def own_run_id(command: str = "") -> str:
-    """A run id that no other process has, and so shares no lock with."""
-    return f"{command}{'-' if command else ''}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
-
-
 def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) -> None:
     started = time.monotonic()
-    config, run_id = load(arguments.config, arguments.set), new_run_id()
+    given, run_id = load(arguments.config, arguments.set), new_run_id()
+    # Decided once: a job that goes on after midnight publishes lists of the day that its fingerprint says.
+    config = replace(given, run_date=run_date(given))
     this = stage(config, name)
     with Warehouse(arguments.root).lock(run_id) as warehouse:
         if not arguments.force and is_up_to_date(this, config, warehouse):
@@ -132,7 +85,7 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
             warehouse.verify(table)
         mark = fingerprint(this, config, warehouse)  # before reading: a change meanwhile must not pass as done
         inputs = {table: warehouse.digest(table) for table in this.reads}  # what the outputs were made from
-        with warehouse.publication(name, run_id, to_toml(config)) as publication:
+        with warehouse.publication(name, run_id, to_toml(given)) as publication:
             job = Job(this, config, warehouse, publication, run_id)
             try:
                 body(job)
@@ -154,10 +107,17 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
 
 def _report(warehouse: Warehouse, run_id: str, summary: dict[str, Any]) -> None:
     """Print a stage summary and keep it for run.json."""
-    directory = warehouse.root / "runs" / run_id
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / f"{summary['stage']}.json").write_text(json.dumps(summary, indent=1))
+    keep(warehouse.root / "runs" / run_id / f"{summary['stage']}.json", summary)
     print(describe(summary), flush=True)
+
+
+def keep(path: Path, record: dict[str, Any]) -> None:
+    """Write the record of a stage or a run; that it cannot be written must not hide how that ended."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1))
+    except OSError as error:
+        print(f"{path} cannot be written: {error.strerror}", flush=True)
 
 
 def describe(summary: dict[str, Any]) -> str:

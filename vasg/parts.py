@@ -41,19 +41,17 @@ class Target:
     subdirectory: str = ""
 
 
-def write_parts(
-    frame: DataFrame, transform: Transform, directory: Path, schema: pa.Schema, subdirectory: str = ""
-) -> list[Part]:
+def write_parts(frame: DataFrame, transform: Transform, directory: Path, schema: pa.Schema) -> list[Part]:
     """Run ``transform`` over the Arrow batches of each partition and write what it yields.
 
     Each yielded table becomes one row group of the partition's file ``part-NNNNN-ATTEMPT.parquet`` in
-    ``directory/subdirectory``; partitions that yield nothing leave no file. Returns the parts in the order of partitions.
+    ``directory``; partitions that yield nothing leave no file. Returns the parts in the order of partitions.
     """
 
     def named(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
         return (("", table) for table in transform(batches))
 
-    return write_tables(frame, named, {"": Target(directory, schema, subdirectory)})[""]
+    return write_tables(frame, named, {"": Target(directory, schema)})[""]
 
 
 def write_tables(frame: DataFrame, transform: NamedTransform, targets: Mapping[str, Target]) -> dict[str, list[Part]]:

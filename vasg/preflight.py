@@ -1,13 +1,17 @@
 """Before a job begins: do the executors have the Python, the packages and the code that the driver has?"""
 
+from __future__ import annotations
+
 import re
 import socket
 from collections.abc import Iterable, Iterator
-
-from pyspark import SparkContext
+from typing import TYPE_CHECKING
 
 from vasg.errors import ConfigurationError
 from vasg.installation import code_version, made_with
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
 
 _MEND = (
     "install this package with the same dependencies at the same path on every host (executors take the driver's "

@@ -71,10 +71,9 @@ class Publication:
 
         Raises ConfigurationError when the executors wrote it where this process does not see it.
         """
-        names, directory = [c.name for c in schemas.TABLES[table].partitions], self.directory(table)
-        writer = frame.write.mode("append")  # the directory exists: it holds the marker, and nothing else
-        (writer.partitionBy(*names) if names else writer).parquet(address(directory))
-        if not names and not any(directory.glob("*.parquet")):  # where there are partitions, no row means no file
+        directory = self.directory(table)
+        frame.write.mode("append").parquet(address(directory))  # it exists: it holds the marker, and nothing else
+        if not any(directory.glob("*.parquet")):
             raise ConfigurationError(
                 f"the executors have written table {table} into another {directory}: --root must be the same folder on all hosts"
             )

@@ -14,11 +14,12 @@ from typing import Any
 
 import pyspark
 
-from vasg.config import load
+from vasg.command_line import new_run_id
+from vasg.config import Config, load
 from vasg.errors import EXIT_CODES, ConfigurationError, UsageError
-from vasg.job import describe, new_run_id
-from vasg.signals import ends_in_order, passed_on
-from vasg.stages import NO_PICTURES, Stage, is_up_to_date, stages
+from vasg.job import describe, keep
+from vasg.signals import ends_in_order, passed_on, shell_code
+from vasg.stages import NO_PICTURES, Stage, is_up_to_date, stage, stages
 from vasg.tables import Warehouse
 
 HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[1]))
@@ -37,7 +38,7 @@ def run(
     """
     started, config = time.monotonic(), load(config_path, overrides)
     warehouse, run_id = Warehouse(root), new_run_id()
-    selected = _select(stages(config), first, last)
+    selected = _select(config, first, last)
     os.environ["VASG_RUN_ID"] = run_id  # the jobs share this run's lock
     directory = warehouse.root / "runs" / run_id
     summaries: list[dict[str, Any]] = []
@@ -57,9 +58,8 @@ def run(
                 if 0 < code < 128 and code not in EXIT_CODES.values():  # of spark-submit itself: no job ends so
                     print(f"vasg {this.name}: {_no_start(code, log)}", file=sys.stderr)
                     code = ConfigurationError.exit_code
-                summary = directory / f"{this.name}.json"
                 summaries.append(
-                    json.loads(summary.read_text()) if code == 0 else {"stage": this.name, "status": f"failed ({code})"}
+                    _summary(this, directory) if code == 0 else {"stage": this.name, "status": f"failed ({code})"}
                 )
                 if code:
                     break
@@ -67,7 +67,7 @@ def run(
             code = 128 + signal.SIGTERM
         seconds = round(time.monotonic() - started, 1)
         record = {"run_id": run_id, "exit_code": code, "seconds": seconds, "stages": summaries}
-        _keep(directory / "run.json", record)
+        keep(directory / "run.json", record)
     if code == 0 and config.features.source == "none":
         print(f"{selected[-1].name} is the last stage: {NO_PICTURES}")
     outcome = "finished" if code == 0 else f"stopped with code {code}"
@@ -75,12 +75,13 @@ def run(
     return code
 
 
-def _keep(path: Path, record: dict[str, Any]) -> None:
-    """Write the record of a run; that it cannot be written must not hide how the run ended."""
+def _summary(this: Stage, directory: Path) -> dict[str, Any]:
+    """What the job kept of itself; where it could not, as on a full disk, that it is done."""
     try:
-        path.write_text(json.dumps(record, indent=1))
-    except OSError as error:
-        print(f"{path} cannot be written: {error.strerror}")
+        found: dict[str, Any] = json.loads((directory / f"{this.name}.json").read_text())
+    except (OSError, ValueError):
+        return {"stage": this.name, "status": "done"}
+    return found
 
 
 def _no_start(code: int, log: Path) -> str:
@@ -89,16 +90,13 @@ def _no_start(code: int, log: Path) -> str:
     return f"spark-submit ended with {code}, as no job does: {next(said, 'it did not say why')}; run vasg doctor, and see {log}"
 
 
-def _select(all_stages: list[Stage], first: str | None, last: str | None) -> list[Stage]:
-    names = [s.name for s in all_stages]
-    for name in (first, last):
-        if name is not None and name not in names:
-            raise UsageError(f"there is no stage {name} in this configuration; its stages are {', '.join(names)}")
-    begin = names.index(first) if first else 0
-    end = names.index(last) if last else len(names) - 1
+def _select(config: Config, first: str | None, last: str | None) -> list[Stage]:
+    found = stages(config)
+    begin = found.index(stage(config, first)) if first else 0
+    end = found.index(stage(config, last)) if last else len(found) - 1
     if end < begin:
         raise UsageError(f"--from {first} comes after --to {last}")
-    return all_stages[begin : end + 1]
+    return found[begin : end + 1]
 
 
 def _command(
@@ -160,4 +158,4 @@ def _submit(command: list[str], log: Path) -> int:
                     file.write(line.encode())
     if signals:
         return 128 + signals[0]
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return shell_code(process.returncode)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -68,21 +68,38 @@ def passed_on(command: Sequence[str], **options: Any) -> Iterator[tuple[subproce
         with process:
             yield process, came
         if came:
-            _wait_until_empty(process.pid)
+            _wait_until_empty({process.pid}, _WAIT_SECONDS)
 
 
-def _wait_until_empty(group: int) -> None:
-    end = time.monotonic() + _WAIT_SECONDS
-    with contextlib.suppress(ProcessLookupError):  # the group is empty: what we wait for
-        while (left := end - time.monotonic()) > -_KILLED_SECONDS:
+def end_groups(groups: Collection[int], seconds: float) -> None:
+    """SIGTERM to these process groups, all at once; after ``seconds``, SIGKILL to those of which something is left."""
+    for group in groups:
+        _tell(group, signal.SIGTERM)
+    _wait_until_empty(groups, seconds)
+
+
+def shell_code(returncode: int) -> int:
+    """What a shell makes of the returncode of a Popen: 128 + N for a process that signal N ended."""
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+def _wait_until_empty(groups: Collection[int], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while groups and (left := end - time.monotonic()) > -_KILLED_SECONDS:
+        for group in groups:
             _reap(group)
-            os.killpg(group, 0 if left > 0 else signal.SIGKILL)
+        groups = [group for group in groups if _tell(group, 0 if left > 0 else signal.SIGKILL)]
+        if groups:
             time.sleep(0.1)
 
 
-def _tell(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has just ended
+def _tell(group: int, number: int) -> bool:
+    """Send a signal; returns whether there was anybody to get it."""
+    try:
         os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _reap(group: int) -> None:

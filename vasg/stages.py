@@ -56,11 +56,11 @@ def stages(config: Config) -> list[Stage]:
         Stage("generate_walks", ("nodes", "interactions"), ("walks",), ("walks",)),
         Stage(
             "train", ("nodes", "interactions", "image_features", "walks"), ("embeddings", "baseline_embeddings", "training_log"),
-            ("walks", "train"),
+            ("train",),
         ),
         Stage(
             "score", ("nodes", "interactions", "image_features", "walks", "embeddings", "baseline_embeddings"),
-            ("pair_ranks", "metrics", "recommendations", "uncovered"), ("score",),
+            ("pair_ranks", "metrics", "recommendations", "uncovered"), ("split", "score"),
         ),
     ]  # fmt: skip
 

@@ -166,7 +166,7 @@ class Warehouse:
         Before anything is removed (or with ``fence``), their writers, dead or not, are kept from ever publishing them.
         """
         if fence or any(is_abandoned(version) for version in self.versions() - self.published()):
-            self.catalogs.fence("nothing new, but a dead run may no longer publish", run_id)
+            self.catalogs.fence(run_id)
         published = self.published()
         for version in self.versions():
             if version in published:

@@ -129,7 +129,7 @@ def draw(inputs: Inputs, config: Config, plane: Plane) -> Figure:
     colours = _COLOURS if len(plane.users) else (GREY,)
     for name, place, owner, held_out in zip(ids, plane.place, plane.owner, plane.held_out, strict=True):
         if name in pictures:
-            framed(axes, place, pictures[name], 0.45, colours[owner], bool(held_out))
+            framed(axes, place, pictures[name], colours[owner], bool(held_out))
         else:
             axes.scatter(
                 place[0], place[1], s=18, color=colours[owner], facecolors="none" if held_out else colours[owner]

@@ -14,7 +14,7 @@ from vasg.features.pattern import PathPattern
 from vasg.features.pictures import MAX_BYTES, PictureError, decode
 
 
-def thumbnails(config: Config, product_ids: list[str], size: int = 64) -> dict[str, NDArray[np.uint8]]:
+def thumbnails(config: Config, product_ids: list[str], size: int) -> dict[str, NDArray[np.uint8]]:
     """RGB pictures [height, width, 3] of the products, ``size`` pixels on the longer side at most, larger ones shrunk.
 
     A product is left out where it has no usable picture on a local file system; all are where features do not come from
@@ -46,7 +46,7 @@ def _paths(pattern: PathPattern, product_id: str) -> Iterator[Path]:
     Ids are other people's text: a path that the pattern does not read back as this id, or outside its folder, is none.
     """
     folder = os.path.normpath(pattern.folder.removeprefix("file://"))
-    path = pattern.path_of(product_id).removeprefix("file://")
+    path = (pattern.glob_of if pattern.has_wildcard else pattern.path_of)(product_id).removeprefix("file://")
     for candidate in sorted(glob(path)) if pattern.has_wildcard else [path]:
         inside = os.path.commonpath([folder, os.path.normpath(candidate)]) == folder
         if inside and pattern.product_id(candidate) == product_id and os.path.isfile(candidate):

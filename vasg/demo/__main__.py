@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vasg.command_line import Parser
 from vasg.demo.amazon_files import CONFIG, write
 from vasg.demo.planted import MIN_PRODUCTS, Nature
 from vasg.errors import OutputError, UsageError, VasgError
-from vasg.job import Parser
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vasg.command_line import Parser
 from vasg.demo.oracle import oracle_vectors
 from vasg.errors import VasgError
-from vasg.job import Parser
 from vasg.tables import Warehouse
 
 _SETTINGS = [("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all")]

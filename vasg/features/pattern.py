@@ -4,6 +4,7 @@ import re
 import string
 from dataclasses import dataclass
 from functools import cached_property
+from glob import escape
 
 from vasg.errors import ConfigurationError
 
@@ -62,7 +63,7 @@ class PathPattern:
     @property
     def has_wildcard(self) -> bool:
         """Whether two files may belong to one product."""
-        return any(isinstance(piece, str) and _ANY in piece for piece in self._pieces(self.text))
+        return _ANY in self.text
 
     def fits_glob(self, path: str) -> bool:
         """Whether a path, with or without scheme and host, matches ``glob``."""
@@ -79,6 +80,11 @@ class PathPattern:
     def path_of(self, product_id: str) -> str:
         """The path of a product's picture; a ``*`` of the pattern stays."""
         return self.text.format(product_id=product_id)
+
+    def glob_of(self, product_id: str) -> str:
+        """Glob pattern of a product's pictures: of the id's own characters none is a wildcard."""
+        pieces = self._pieces(self.text)
+        return "".join(piece if isinstance(piece, str) else escape(product_id[: piece or None]) for piece in pieces)
 
     @cached_property
     def _glob_expression(self) -> re.Pattern[str]:

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from vasg.errors import DataError, InputMissing
 from vasg.ingest.sources import plain, reading
+from vasg.nodes import persisted
 
 RAW_CHARACTERS = 1000  # of a bad record are kept in the table
 REPEATED_HEADER = "repeated header line"
@@ -58,8 +58,7 @@ def separated(
     Raises InputMissing for an empty file, or for nothing but such, and DataError for a damaged one, a missing header,
     or too many bad records.
     """
-    parsed = parsed.persist(StorageLevel.MEMORY_AND_DISK)
-    try:
+    with persisted(parsed) as parsed:
         with reading(files):
             groups = parsed.groupBy("source", "block", "reason").agg(
                 F.count("*").alias("n"), F.min("position").alias("first")
@@ -81,8 +80,6 @@ def separated(
         bad = {reason: n for reason, n in bad.items() if n}
         check_limit(kind, total, bad, limit, _examples(rejects) if sum(bad.values()) > limit * total else [])
         yield Records(parsed.where(F.col("reason").isNull()).select(*columns), rejects, total, bad)
-    finally:
-        parsed.unpersist()
 
 
 def _numbered(parsed: DataFrame, counted: Sequence[Row]) -> DataFrame:

@@ -10,8 +10,8 @@ from vasg.report.charts import ACCENT, GREY, chart
 from vasg.report.page import Block, Chapter, Grid, Picture, Pictures, count, interval
 from vasg.report.paper import published_auc, published_relations
 from vasg.scoring.bootstrap import FEWEST_PAIRS
+from vasg.scoring.models import PUBLISHED
 
-PUBLISHED = "vasg"
 _GROUPS = {
     ("warm", "setting"): "warm among warm", ("warm", "all"): "warm among all",
     ("cold", "setting"): "cold among cold", ("cold", "all"): "cold among all",

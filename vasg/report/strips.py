@@ -12,6 +12,7 @@ from vasg.config import Config
 from vasg.randomness import hash64
 from vasg.report.page import Chapter, Strip, Strips, Tile, thumbnail_uri
 from vasg.report.run import Run, outdated
+from vasg.scoring.models import PUBLISHED
 
 Thumbnails = Callable[[Config, list[str], int], dict[str, NDArray[np.uint8]]]
 
@@ -97,7 +98,7 @@ def _outranked(run: Run, users: pa.Table) -> dict[tuple[int, int], str]:
     for batch in run.warehouse.batches(
         "pair_ranks", ["user", "product", "model", "candidates", "above", "candidate_count"]
     ):
-        mine = pc.and_(pc.equal(batch.column("model"), "vasg"), pc.equal(batch.column("candidates"), "setting"))
+        mine = pc.and_(pc.equal(batch.column("model"), PUBLISHED), pc.equal(batch.column("candidates"), "setting"))
         mine = pc.and_(mine, pc.is_in(batch.column("user"), value_set=users["node"]))
         for row in batch.filter(mine).to_pylist():
             if row["candidate_count"]:

@@ -112,7 +112,7 @@ def read_embeddings(warehouse: Warehouse, nodes: int) -> Embeddings:
             values = fixed_width(batch["embedding"], "embeddings", "embedding")
             vectors = np.zeros((nodes, values.shape[1]), np.float32) if vectors is None else vectors
             node = batch["node"].to_numpy()
-            _check_batch(node, values, vectors, origin)
+            _check_batch("embeddings", node, values, vectors, origin)
             vectors[node] = values
             code = pc.index_in(batch["origin"], value_set=pa.array(ORIGINS, batch["origin"].type))
             if code.null_count:
@@ -136,12 +136,14 @@ def read_baseline(warehouse: Warehouse, model: str, nodes: int) -> Embeddings | 
         values = fixed_width(batch["embedding"], "baseline_embeddings", "embedding")
         vectors = np.zeros((nodes, values.shape[1]), np.float32) if vectors is None else vectors
         node = batch["node"].to_numpy()
-        _check_batch(node, values, vectors, origin)
+        _check_batch("baseline_embeddings", node, values, vectors, origin)
         vectors[node], origin[node] = values, ORIGINS.index("trained")
     return None if vectors is None else Embeddings(vectors, origin)
 
 
-def _check_batch(node: NDArray[Any], values: NDArray[Any], vectors: NDArray[Any], origin: NDArray[Any]) -> None:
+def _check_batch(
+    table: str, node: NDArray[Any], values: NDArray[Any], vectors: NDArray[Any], origin: NDArray[Any]
+) -> None:
     problem = ""
     if values.shape[1] != vectors.shape[1]:
         problem = f"vectors of {vectors.shape[1]} and of {values.shape[1]} numbers"
@@ -153,4 +155,4 @@ def _check_batch(node: NDArray[Any], values: NDArray[Any], vectors: NDArray[Any]
     elif not np.isfinite(values).all():
         problem = f"the vector of node {node[~np.isfinite(values).all(axis=1)][0]} is not finite"
     if problem:
-        raise DataError(f"table embeddings: {problem}; run train again")
+        raise DataError(f"table {table}: {problem}; run train again")

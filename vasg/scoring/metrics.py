@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.scoring.bootstrap import intervals
-
-_PUBLISHED = "vasg"  # the model behind the recommendations
+from vasg.scoring.models import PUBLISHED
 
 
 def metrics(
@@ -61,8 +60,8 @@ def _group(
             hit = recall(above, tied, k)
             pair_columns[model, f"recall@{k}"], pair_columns[model, f"ndcg@{k}"] = hit, ndcg(above, tied, k)
             user_columns[model, f"hit_rate@{k}"] = hit_rate(user, hit)
-    for baseline in (model for model in models if model != _PUBLISHED and _PUBLISHED in models):
-        lead = pair_columns[_PUBLISHED, "auc"] - pair_columns[baseline, "auc"]
+    for baseline in (model for model in models if model != PUBLISHED and PUBLISHED in models):
+        lead = pair_columns[PUBLISHED, "auc"] - pair_columns[baseline, "auc"]
         pair_columns[baseline, "auc_lead"] = lead  # paired: what makes a pair hard is hard for both
     values, user_values = (np.stack([*columns.values()], axis=1) for columns in (pair_columns, user_columns))
     low, high = intervals(values, user_values, user, product, setting.startswith("cold"), resamples, seed)

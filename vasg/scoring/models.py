@@ -15,6 +15,7 @@ from vasg.scoring.inputs import Embeddings, Purchases
 
 TILE = 1024  # products scored at a time; every tile is this wide, so that every product gets the same arithmetic
 _RANDOM_DIM = 16
+PUBLISHED = "vasg"  # the model behind the recommendations
 
 Rows = Callable[[NDArray[np.int64]], NDArray[Any]]
 
@@ -69,7 +70,7 @@ def vasg(purchases: Purchases, embeddings: Embeddings, seed: int) -> Model:
     users, products = np.split(embeddings.vectors, [purchases.users])
     has_vector = embeddings.origin[purchases.users :] >= 0
     columns = catalogue(lambda chosen: products[chosen], has_vector, purchases.warm, seed)
-    return Model("vasg", np.arange(purchases.users), users, columns)
+    return Model(PUBLISHED, np.arange(purchases.users), users, columns)
 
 
 def learned(name: str, purchases: Purchases, vectors: Embeddings, users: NDArray[np.int64], seed: int) -> Model:

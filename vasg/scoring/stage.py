@@ -11,16 +11,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
-from vasg import gates, schemas
+from vasg import schemas
 from vasg.feature_matrix import feature_matrix
 from vasg.job import Job
 from vasg.replicated import replicate
-from vasg.scoring import leakage, models, pictures, recommendations, tasks
+from vasg.scoring import gates, leakage, models, pictures, recommendations, tasks
 from vasg.scoring.blocks import Settings
 from vasg.scoring.inputs import Purchases, read_baseline, read_embeddings, read_purchases
 from vasg.scoring.metrics import metrics
 from vasg.split import held_out
-from vasg.stages import run_date
 
 _FEW = 5  # train purchases of a product, at most, that make it few-shot
 _FROM_PICTURES = ("wboi", "visual_popular", "image_knn")
@@ -40,7 +39,7 @@ def body(job: Job) -> None:
     cold = recommendations.cold_places(config.top_k, config.max_cold_share)
     lists_to, ranks_to = publication.directory("recommendations"), publication.directory("pair_ranks")
     covered = embeddings.origin[: purchases.users] >= 0
-    lists = tasks.Lists(config.top_k, seed, job.run_id, run_date(job.config), lists_to, covered)
+    lists = tasks.Lists(config.top_k, seed, job.run_id, job.config.run_date, lists_to, covered)
     with replicate(job.spark, tasks.purchase_arrays(purchases)) as shared:
         published = models.vasg(purchases, embeddings, seed)
         settings = Settings(purchases.warm, published.catalogue.warm_tiles, (config.top_k, cold))
@@ -122,7 +121,7 @@ def _read_pair_ranks(directory: Path) -> pa.Table:
 
 
 def _report(job: Job, purchases: Purchases, pair_ranks: pa.Table, table: pa.Table, left_out: pa.Table) -> None:
-    without = (pc.field("candidate_count") == 0) & (pc.field("model") == "vasg")
+    without = (pc.field("candidate_count") == 0) & (pc.field("model") == models.PUBLISHED)
     kinds = left_out["node_type"].to_pylist()
     job.count(
         test_pairs=int(purchases.of("test_warm", "test_cold").sum()),
@@ -131,7 +130,7 @@ def _report(job: Job, purchases: Purchases, pair_ranks: pa.Table, table: pa.Tabl
         uncovered_products=kinds.count("product"),
     )
     for setting in ("warm", "cold"):
-        chosen = (pc.field("model") == "vasg") & (pc.field("metric") == "auc")
+        chosen = (pc.field("model") == models.PUBLISHED) & (pc.field("metric") == "auc")
         chosen &= (pc.field("setting") == setting) & (pc.field("candidates") == "setting")
         for value in table.filter(chosen)["value"].to_pylist():
             job.count(**{f"{setting}_auc": round(value, 4)})

@@ -1,6 +1,5 @@
 """``vasg sweep`` from its options to its table and pictures."""
 
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,10 +9,11 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from vasg.command_line import new_run_id
 from vasg.errors import UsageError
 from vasg.files import make_directory, write_atomically
-from vasg.job import new_run_id
 from vasg.lock import lock
+from vasg.signals import ends_in_order
 from vasg.sweep.models import compare
 from vasg.sweep.models import table as table_of_models
 from vasg.sweep.picture import draw
@@ -40,8 +40,7 @@ def sweep(
     options = ["--verbose"] if verbose else []
     options += ["--properties-file", str(Path(properties_file).resolve())] if properties_file else []
     sweep_id = new_run_id()
-    with lock(make_directory(directory) / "lock", sweep_id):
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the runs are stopped
+    with ends_in_order(), lock(make_directory(directory) / "lock", sweep_id):  # told to end, the runs are ended, too
         runs = Runs(plan.runs, jobs, options, sweep_id)
         rows = pd.DataFrame()
         with closing(runs.run()) as ended:

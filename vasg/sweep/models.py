@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.metrics import auc
+from vasg.scoring.models import PUBLISHED
 from vasg.sweep.plan import Run
 from vasg.tables import Warehouse
 
 CASES = (("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all"))
-_PUBLISHED = "vasg"
 _RESAMPLES = 1000
 
 
@@ -32,9 +32,9 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
         wide = case.pivot_table(
             index=["user", "product", "seed"], columns="model", values="auc", observed=True
         ).dropna()
-        if _PUBLISHED not in wide.columns:
+        if PUBLISHED not in wide.columns:
             continue
-        leads = wide[[_PUBLISHED]].to_numpy() - wide.to_numpy()
+        leads = wide[[PUBLISHED]].to_numpy() - wide.to_numpy()
         low, high = _interval(leads, wide.index, setting)
         means = wide.groupby("seed").mean().mean()
         rows = zip(wide.columns, means, leads.mean(0), low, high, strict=True)
@@ -50,7 +50,7 @@ def difference(one: Path, other: Path, setting: str, candidates: str) -> tuple[f
     NaN where they share none.
     """
     pairs = pd.concat({0: _pairs(one), 1: _pairs(other)}, names=["root"])
-    chosen = (pairs["setting"] == setting) & (pairs["candidates"] == candidates) & (pairs["model"] == _PUBLISHED)
+    chosen = (pairs["setting"] == setting) & (pairs["candidates"] == candidates) & (pairs["model"] == PUBLISHED)
     wide = pairs[chosen].pivot_table(index=["user", "product"], columns="root", values="auc").dropna()
     if wide.shape[1] < 2 or wide.empty:
         return float("nan"), float("nan"), float("nan")
@@ -86,6 +86,6 @@ def table(comparison: pd.DataFrame) -> str:
         lines += ["", f"{setting} among {among}, {first['n']} pairs of {first['seeds']} seeds"]
         lines += [f"{'model':<16}{'mean AUC':>9}{'lead of vasg (95 % interval)':>34}"]
         for row in rows.itertuples(index=False):
-            lead = "" if row.model == _PUBLISHED else f"{row.lead:+.4f} ({row.ci_low:+.4f} to {row.ci_high:+.4f})"
+            lead = "" if row.model == PUBLISHED else f"{row.lead:+.4f} ({row.ci_low:+.4f} to {row.ci_high:+.4f})"
             lines.append(f"{row.model:<16}{row.auc:>9.4f}{lead:>34}".rstrip())
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from vasg.scoring.models import PUBLISHED
 from vasg.sweep.models import difference
 from vasg.sweep.plan import Plan, Run
 from vasg.tables import Warehouse
@@ -27,7 +28,7 @@ SUMMARY = (
     "key", "measure", "point", "is_base", "seeds", "kind", "mean", "low", "high", "difference", "difference_low",
     "difference_high",
 )  # fmt: skip
-_PHASES = {"blend": "vasg", "plain_skipgram": "skipgram"}  # of training_log -> model; others are named as the model
+_PHASES = {"blend": PUBLISHED, "plain_skipgram": "skipgram"}  # of training_log -> model; others are named as the model
 _FEW = 3  # seeds; below, Student's interval says little: two seeds have 12.7 standard errors on each side
 
 
@@ -57,13 +58,13 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     (NaN where no base run of these seeds has finished). Seeds differ in their splits more than most points do in
     quality: the difference leaves that out. With one seed it is over the test pairs that both have, its ends a 95 % interval.
     """
-    auc = rows[(rows["model"] == "vasg") & (rows["metric"] == "auc")]
+    auc = rows[(rows["model"] == PUBLISHED) & (rows["metric"] == "auc")]
     measure = pd.Series(
         list(zip(auc["pairs"], auc["setting"], auc["candidates"], strict=True)), auc.index, dtype=object
     )
     auc = auc.assign(measure=measure.map(MEASURES)).dropna(subset="measure")
     bases = auc[auc["is_base"]].set_index(["key", "measure", "seed"])
-    base, root, found = bases["value"].to_dict(), bases.get("root", pd.Series(dtype=object)).to_dict(), []
+    base, root, found = bases["value"].to_dict(), bases["root"].to_dict(), []
     for names, here in auc.groupby(["key", "measure", "point", "is_base"], sort=False):
         key, name = names[0], names[1]
         seeds, values = here["seed"].to_list(), here["value"].to_numpy()

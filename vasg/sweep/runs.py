@@ -1,23 +1,23 @@
 """The runs of a sweep, side by side: each a ``vasg run`` in a process group of its own."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from vasg.config import to_toml
 from vasg.errors import TryLater
 from vasg.files import write_atomically
+from vasg.signals import end_groups, shell_code
 from vasg.stages import is_up_to_date, stages
 from vasg.sweep.plan import Run
 from vasg.sweep.share import adopt
 from vasg.tables import Warehouse
 
-_POLL_SECONDS, _PATIENCE_SECONDS = 0.5, 20.0
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 45.0  # more than a run gives what is left of its stage, which would outlive it if killed earlier
 
 
 class Runs:
@@ -42,8 +42,7 @@ class Runs:
                 yield from self._take_ended()
                 time.sleep(_POLL_SECONDS)
         finally:
-            for process in self._running.values():
-                _stop(process)
+            end_groups([process.pid for process in self._running.values()], _PATIENCE_SECONDS)
 
     def _start_ready(self) -> Iterator[Run]:
         for run in [run for run in self._waiting if run.parent is None or run.parent in self.codes]:
@@ -66,8 +65,7 @@ class Runs:
     def _take_ended(self) -> Iterator[Run]:
         ended = [run for run, process in self._running.items() if process.poll() is not None]
         for run in ended:
-            code = self._running.pop(run).returncode
-            code = code if code >= 0 else 128 - code  # as shells count a signal
+            code = shell_code(self._running.pop(run).returncode)
             yield self._end(run, code, f"failed with exit code {code}" if code else "done")
 
     def _end(self, run: Run, code: int, outcome: str) -> Run:
@@ -96,18 +94,6 @@ def _start(run: Run, options: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command + options, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0
         )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a run and all that it started."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    with suppress(ProcessLookupError):  # raised once no process of the group is left
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, 0)
-            time.sleep(_POLL_SECONDS)
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def last_words(log: Path) -> str:

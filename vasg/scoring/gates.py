@@ -19,6 +19,7 @@ from vasg.config import Config, Gates, to_dict
 from vasg.errors import DataError
 from vasg.publication import Part
 from vasg.scoring.bootstrap import FEWEST_PAIRS
+from vasg.scoring.models import PUBLISHED
 from vasg.tables import Warehouse
 
 FACT = "gates"  # the manifest's fact that holds the figures
@@ -61,7 +62,7 @@ def figures(config: Config, directory: Path, parts: Sequence[Part], metrics: pa.
             spread += float((score[first] - score[np.append(first[1:], len(score)) - 1]).sum(dtype=np.float64))
         rows, lists, cold = rows + len(table), lists + len(first), cold + int(pc.sum(table["is_cold"]).as_py() or 0)
         products = pc.unique(pa.chunked_array([products, *table["product_id"].chunks]))
-    chosen = (pc.field("model") == "vasg") & (pc.field("metric") == "auc") & (pc.field("candidates") == "setting")
+    chosen = (pc.field("model") == PUBLISHED) & (pc.field("metric") == "auc") & (pc.field("candidates") == "setting")
     auc = {
         row["setting"]: [row["value"], row["ci_low"], row["ci_high"], row["n"]]
         for row in metrics.filter(chosen).to_pylist()
