@@ -12,7 +12,7 @@ from scoring_shop import shop
 
 from vasg.analysis.projection import neighbour_share, principal_plane, section, users_plane
 from vasg.config import from_dict
-from vasg.feature_matrix import unit
+from vasg.rows import unit
 
 
 def test_directions_in_a_plane_keep_their_distances() -> None:

@@ -16,7 +16,7 @@ from vasg.analysis import ibr, relations
 from vasg.analysis.inputs import taste_dimensions
 from vasg.analysis.pairs import Pairs, pair_sets
 from vasg.analysis.separation import auc, best_threshold, correct, placements
-from vasg.feature_matrix import unit
+from vasg.rows import unit
 from vasg.scoring import bootstrap
 from vasg.scoring.bootstrap import mean_intervals
 

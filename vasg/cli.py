@@ -70,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     clean = commands.add_parser("gc", help="remove table versions, runs and checkpoints that no kept catalog needs")
     clean.add_argument("--root", required=True, metavar="DIR")
     clean.add_argument(
-        "--keep", type=_positive, default=30, metavar="N", help="catalogs to keep (default: %(default)s)"
+        "--keep",
+        type=_positive,
+        default=30,
+        metavar="N",
+        help="catalogs to keep, of which a run publishes one a stage (default: %(default)s)",
     )
     clean.set_defaults(call=_gc)
 

@@ -71,7 +71,7 @@ class Features:
     # the .b file, or a pattern such as images/{product_id:.3}/{product_id}.jpg; of URLs the same holds as in [reviews]
     path: InputPath = ""
     dim: Positive = 4096  # length I of a feature in the .b file
-    encoder: str = "descriptor"  # pictures: how a picture becomes a feature
+    encoder: str = "descriptor"  # pictures: "descriptor", "torchvision:NAME" or "transformers:NAME"
     weights: InputPath = ""  # pictures: local weights of a pretrained encoder
     max_pixels: Positive = 50_000_000  # a larger picture is rejected before it is decoded
     max_bad_fraction: Fraction = 0.05
@@ -83,9 +83,8 @@ class Split:
 
     min_user_products: Positive = 5  # users with fewer distinct products are dropped
     missing_features: Literal["keep", "drop"] = "keep"  # products without a picture
-    catalogue: Literal["all", "bought"] = (
-        "all"  # "all": products with a picture that no kept user bought are cold nodes
-    )
+    # "all": products with a picture that no kept user bought are cold nodes; "bought": they are left out
+    catalogue: Literal["all", "bought"] = "all"
     method: Literal["leave_one_out", "time", "none"] = "leave_one_out"  # "none" trains on every pair: the nightly run
     validation: bool = True  # also hold out a validation product (leave_one_out) or period (time)
     test_fraction: Fraction = 0.1  # time: the latest share of the pairs
@@ -204,7 +203,7 @@ class Gates:
     min_rows: Fraction = 0.7  # of the last version's rows
     min_coverage: Fraction = 0.5  # of the last version's number of distinct products in lists
     max_cold_change: Fraction = 0.25  # of the share of cold products in lists, up or down
-    max_auc_drop: Fraction = 0.02  # of vasg, warm or cold, where the confidence intervals are apart
+    max_auc_drop: Fraction = 0.02  # of vasg in any setting, where the confidence intervals are apart
     max_spread_change: Annotated[float, Field(gt=1.0)] = 100.0  # times: best minus worst score of a list, mean
 
 

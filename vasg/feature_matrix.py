@@ -1,6 +1,6 @@
 """The image features of given products as one matrix in memory, read from Parquet without the JVM."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from vasg import schemas
 from vasg.cores import cores
@@ -29,12 +28,10 @@ def feature_matrix(warehouse: Warehouse, product_ids: pa.Array) -> tuple[NDArray
     float32; rows of products without a feature are zero. Memory is that of the result. Raises DataError for features of
     different lengths, features that are not finite, and products with two features.
     """
-    schemas.check("image_features", pq.read_schema(warehouse.files("image_features")[0]))
     found = warehouse.read_arrow("image_features", ["product_id"])["product_id"].combine_chunks()
     product_ids = product_ids.cast(found.type)
-    position = (
-        pc.index_in(found, value_set=product_ids).fill_null(-1).to_numpy(zero_copy_only=False)
-    )  # -1: not asked for
+    # -1: not asked for
+    position = pc.index_in(found, value_set=product_ids).fill_null(-1).to_numpy(zero_copy_only=False)
     count = np.bincount(position[position >= 0], minlength=len(product_ids))
     if count.max(initial=0) > 1:
         raise DataError(
@@ -90,47 +87,7 @@ def _row_groups(warehouse: Warehouse) -> list[tuple[Path, int, int]]:
 
 def _batches(path: Path, row_group: int, begin: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """The features of a row group, [n, I] float32 at a time, each with the number of its first row."""
-    for batch in pq.ParquetFile(path).iter_batches(_BATCH, row_groups=[row_group], columns=["feature"]):
-        yield begin, fixed_width(batch.column(0), "image_features", "feature")
-        begin += len(batch)
-
-
-def spread(products: NDArray[np.int64], most: int = 20_000) -> NDArray[np.int64]:
-    """At most ``most`` of the products, evenly spread: what is fitted on features needs no more."""
-    return products[:: max(1, -(-len(products) // most))]
-
-
-def transformed(
-    features: NDArray[Any], has_feature: NDArray[np.bool_], size: int, function: Callable[[NDArray[np.float32]], Any]
-) -> NDArray[np.float32]:
-    """[P, size] what ``function`` makes of rows of features as float32, some at a time; zero without a feature."""
-    result = np.zeros((len(features), size), np.float32)
-
-    def transform(begin: int) -> None:
-        part = slice(begin, begin + _BATCH)
-        result[part] = function(features[part].astype(np.float32))
-
-    with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:  # numpy converts on one core
-        list(pool.map(transform, range(0, len(features), _BATCH)))
-    result[~has_feature] = 0
-    return result
-
-
-def unit(rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Rows [n, d] as float32 of length 1, so that inner products are cosines; rows of zeros stay."""
-    rows = rows.astype(np.float32, copy=False)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = rows / np.where(length == 0, 1, length)
-    return scaled
-
-
-def fixed_width(column: pa.Array, table: str, name: str) -> NDArray[np.float32]:
-    """A column of float lists of one length as [n, length] float32. Raises DataError when lengths differ or are null."""
-    lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
-    if (lengths.size and (lengths != lengths[0]).any()) or (lengths < 0).any() or column.flatten().null_count:
-        raise DataError(
-            f"table {table}: column {name} should hold lists of one length without nulls, found lengths "
-            f"{lengths.min()} to {lengths.max()}; write the table again"
-        )
-    values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), -1) if len(column) else np.zeros((0, 0), np.float32)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH, row_groups=[row_group], columns=["feature"]):
+            yield begin, schemas.fixed_width(batch.column(0), "image_features", "feature")
+            begin += len(batch)

@@ -110,6 +110,11 @@ def _normal(key: Any, b: Any) -> Any:
     return radius * np.cos(2.0 * np.pi * np.float64(other >> np.uint64(11)) * 2.0**-53)
 
 
+def library_state(seed: int) -> int:
+    """What a library that draws by itself takes as its seed: 32 bits."""
+    return seed % 2**32
+
+
 def permutation(seed: int, stream: str, a: int, n: int) -> NDArray[np.int64]:
     """A permutation of [0, n) that belongs to the counter ``a``."""
     return np.argsort(hash64(seed, stream, a, np.arange(n)), kind="stable").astype(np.int64)

@@ -1,16 +1,22 @@
 """The tables that stages hand to each other and to the warehouse: names, columns, types, meanings.
 
-This is the only module that knows column types. ``docs/tables.md`` is written from it (``python -m vasg.schemas``).
+This is the only module that knows column types. The descriptions in ``docs/tables.md`` are written from it:
+``python -m vasg.schemas docs/tables.md``.
 """
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vasg.errors import DataError
+
+GENERATED = "<!-- from here on: python -m vasg.schemas docs/tables.md -->"
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,8 @@ _LONG, _INT, _DOUBLE, _FLOAT, _STRING, _BOOL = (
 _REJECT_COLUMNS = (
     _column("source", _STRING, "file the record came from"),
     _column("line", _LONG, "line of the file, from 1; record for binary files; -1 where there is none"),
-    _column("reason", _STRING, "why the record was not used, one of a fixed list"),
-    _column("raw", _STRING, "the first 1,000 characters of the record"),
+    _column("reason", _STRING, "why the record was not used, see above"),
+    _column("raw", _STRING, "the first 1,000 characters of the record; of a picture, what its decoder said"),
 )
 
 _ALL = (
@@ -65,8 +71,22 @@ _ALL = (
             ),
         ),
     ),
-    Table("rejects", "preprocess_reviews", "Lines and records of the raw data that did not become rows.", _REJECT_COLUMNS),
-    Table("rejected_pictures", "extract_features", "Pictures that did not become features.", _REJECT_COLUMNS),
+    Table(
+        "rejects", "preprocess_reviews",
+        "Lines and records of the raw data that did not become rows. Reasons of lines: line too long, blank line, not a JSON\n"
+        "object, repeated header line, quotes not closed, wrong number of fields; of a field, with its name in the source:\n"
+        "missing, is not text, is not UTF-8, is not a number, is not finite, unreadable. Of metadata also: nested too deep,\n"
+        "not a Python literal, not a dictionary, categories is not a list of lists, ... is not a list of names. Of records of\n"
+        "a feature file: id is empty, id is not ASCII, repeated id, feature not finite, feature all zero.",
+        _REJECT_COLUMNS,
+    ),
+    Table(
+        "rejected_pictures", "extract_features",
+        "Pictures that did not become features. Reasons: empty file, file too large, not a picture, unreadable picture, too\n"
+        "many pixels, path does not fit the pattern, feature not finite, feature all zero; another picture of the product\n"
+        "(one is enough: no fault).",
+        _REJECT_COLUMNS,
+    ),
     Table(
         "image_features", "preprocess_reviews or extract_features", "One image feature for each product that has a picture.",
         (
@@ -75,7 +95,9 @@ _ALL = (
         ),
     ),
     Table(
-        "nodes", "filter_users", "Users and products, numbered: users [0, U), warm products [U, U+W), cold after.",
+        "nodes", "filter_users",
+        "Users and products that take part, numbered: users [0, U), warm products [U, U+W), cold after. Numbers hold within\n"
+        "one version of this table only.",
         (
             _column("node", _LONG, "number of the node, without gaps from 0"),
             _column("node_type", _STRING, "user or product"),
@@ -101,18 +123,28 @@ _ALL = (
         (_column("start_type", _STRING, "node_type of the first node"),),
     ),
     Table(
-        "embeddings", "train", "One vector a node. The score of a product for a user is the inner product of their two rows.",
+        "embeddings", "train",
+        "One vector a node. The score of a product for a user is the inner product of their two rows. Nodes without a vector\n"
+        "are in uncovered.",
         (
             _column("node", _LONG, "the node"),
             _column("node_type", _STRING, "user or product"),
-            _column("origin", _STRING, "trained, or mapped from the picture by M"),
-            _column("embedding", pa.list_(_FLOAT), "train.dim + 1 numbers, a user's last is 1; objective paper: train.dim"),
+            _column(
+                "origin", _STRING,
+                "trained: from purchases (and its picture); mapped: a cold product, from its picture alone, by M and all other "
+                "terms of the score that read pictures (objective paper: by M)",
+            ),
+            _column(
+                "embedding", pa.list_(_FLOAT),
+                "train.dim + 1 numbers; the last is 1 for a user and the popularity bias of a product: leave it out of cosines. "
+                "Objective paper: train.dim numbers, of length 1",
+            ),
         ),
     ),
     Table(
         "baseline_embeddings", "train", "Vectors of the baselines that learn; a score is an inner product here, too.",
         (
-            _column("model", _STRING, "skipgram, bpr or vbpr"),
+            _column("model", _STRING, "skipgram (here without pictures), bpr or vbpr"),
             _column("node", _LONG, "the node"),
             _column("embedding", pa.list_(_FLOAT), "the vector, one length for each model"),
         ),
@@ -120,18 +152,29 @@ _ALL = (
     Table(
         "training_log", "train", "What training measured, epoch by epoch.",
         (
-            _column("phase", _STRING, "skipgram, mapping, blend (weights by validation pairs), plain_skipgram, vbpr or bpr"),
+            _column(
+                "phase", _STRING,
+                "skipgram (with pictures), mapping, blend (weights of the terms), plain_skipgram (without pictures: the baseline "
+                "that other tables call skipgram), vbpr or bpr",
+            ),
             _column("epoch", _INT, "from 1"),
-            _column("quantity", _STRING, "loss, decoder_loss, mean_cosine, effective_rank, ..."),
+            _column(
+                "quantity", _STRING,
+                "loss, decoder_loss, mean_cosine, effective_rank, ...; in phase blend the weight of each term of [train.blend], "
+                "validation_auc where there are validation pairs, and kept (share of the scores' squares that train.dim "
+                "numbers keep)",
+            ),
             _column("value", _DOUBLE, "its value"),
         ),
     ),
     Table(
-        "pair_ranks", "score", "For each model and test pair, how many candidates stand above it; metrics are means over it.",
+        "pair_ranks", "score",
+        "For each model and test pair, how many candidates stand above it; metrics are means over it. Empty where\n"
+        'nothing is held out (split.method = "none").',
         (
-            _column("model", _STRING, "vasg or a baseline"),
+            _column("model", _STRING, "vasg or a baseline; skipgram is the one without pictures"),
             _column("setting", _STRING, "warm or cold: the kind of the test product"),
-            _column("candidates", _STRING, "all (all products) or setting (those of the setting)"),
+            _column("candidates", _STRING, "all (all products) or setting (products of the same kind)"),
             _column("user", _LONG, "node of the user"),
             _column("product", _LONG, "node of the test product"),
             _column("above", _LONG, "candidates with a higher score"),
@@ -140,38 +183,57 @@ _ALL = (
         ),
     ),
     Table(
-        "metrics", "score", "Quality of every model on the test pairs, with confidence intervals.",
+        "metrics", "score",
+        "Quality of every model on the test pairs, with confidence intervals. Empty where nothing is held out\n"
+        '(split.method = "none").',
         (
             _column("run_id", _STRING, "the run"),
-            _column("model", _STRING, "vasg or a baseline"),
-            _column("setting", _STRING, "warm or cold; of these cold_natural, cold_held_out, warm_few_shot (see README)"),
-            _column("candidates", _STRING, "all or setting"),
-            _column("metric", _STRING, "auc, auc_strict, recall@K, ndcg@K, hit_rate@K; auc_lead (of vasg over this model)"),
+            _column("model", _STRING, "vasg or a baseline; skipgram is the one without pictures"),
+            _column(
+                "setting", _STRING,
+                "warm and cold hold all test pairs; cold_natural, cold_held_out and warm_few_shot are parts of them",
+            ),
+            _column("candidates", _STRING, "all (all products) or setting (products of the same kind, warm or cold)"),
+            _column(
+                "metric", _STRING,
+                "auc, auc_strict, recall@K, ndcg@K, hit_rate@K; auc_lead, in the rows of baselines: the AUC of vasg less that of "
+                "this model, positive where vasg is ahead",
+            ),
             _column("value", _DOUBLE, "mean over test pairs (hit_rate@K: over their users)"),
-            _column("ci_low", _DOUBLE, "lower end of the 95 % bootstrap interval"),
+            _column("ci_low", _DOUBLE, "lower end of the 95 % bootstrap interval; do not read intervals where n is below 30"),
             _column("ci_high", _DOUBLE, "upper end"),
-            _column("n", _LONG, "test pairs"),
+            _column("n", _LONG, "test pairs that have candidates"),
         ),
     ),
     Table(
-        "recommendations", "score", "The best products, not bought yet, for every user of nodes who is not in uncovered.",
+        "recommendations", "score",
+        "The best products, not bought yet, for every user of nodes who is not in uncovered. Users with fewer than\n"
+        "split.min_user_products products are not in nodes: they are in neither table.",
         (
             _column("user_id", _STRING, "the user"),
             _column("rank", _INT, "from 1, without gaps"),
             _column("product_id", _STRING, "the product"),
-            _column("score", _FLOAT, "inner product of the two rows of embeddings"),
+            _column(
+                "score", _FLOAT,
+                "inner product of the two rows of embeddings; comparable within a user's list only, not between users "
+                "(decision 0003)",
+            ),
             _column("is_cold", _BOOL, "nobody had bought the product in the training data"),
             _column("source", _STRING, "vasg"),
             _column("run_id", _STRING, "the run"),
         ),
-        (_column("run_date", pa.date32(), "day of the run"),),
+        (_column("run_date", pa.date32(), "the setting run_date, or the UTC day on which scoring began"),),
     ),
     Table(
         "uncovered", "score", "Users and products of nodes that the recommendations cannot cover, with the reason.",
         (
             _column("id", _STRING, "user_id or product_id"),
             _column("node_type", _STRING, "user or product"),
-            _column("reason", _STRING, "why"),
+            _column(
+                "reason", _STRING,
+                "user: no purchase in the training data, no embedding, or no product is left to recommend; product: nobody has "
+                "bought it yet and it has no picture, it has a picture but no embedding, or no embedding",
+            ),
         ),
     ),
 )  # fmt: skip
@@ -191,6 +253,18 @@ def list_column(values: NDArray[Any]) -> pa.ChunkedArray:
 def _lists(values: NDArray[Any]) -> pa.ListArray:
     offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values).reshape(-1)))
+
+
+def fixed_width(column: pa.Array, table: str, name: str) -> NDArray[np.float32]:
+    """A column of float lists of one length as [n, length] float32. Raises DataError when lengths differ or are null."""
+    lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
+    if (lengths.size and (lengths != lengths[0]).any()) or (lengths < 0).any() or column.flatten().null_count:
+        raise DataError(
+            f"table {table}: column {name} should hold lists of one length without nulls, found lengths "
+            f"{lengths.min()} to {lengths.max()}; write the table again"
+        )
+    values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), -1) if len(column) else np.zeros((0, 0), np.float32)
 
 
 def check(name: str, found: pa.Schema) -> None:
@@ -219,16 +293,8 @@ def _same(a: pa.DataType, b: pa.DataType) -> bool:
 
 
 def markdown() -> str:
-    """The text of docs/tables.md."""
-    lines = [
-        "# Tables", "",
-        "Parquet, in versions under `--root`; `vasg path --root DIR TABLE` prints the directory of the current one.",
-        "In DuckDB: `SELECT * FROM read_parquet('THAT_DIRECTORY/**/*.parquet') WHERE user_id = 'U' ORDER BY rank`.",
-        "A version of recommendations holds one run_date; those of earlier days are earlier versions (`vasg history`).",
-        "Other tables name users and products by their numbers in nodes. A list is the best scores without what was bought,",
-        "and with products that nobody had bought in at most the share `score.max_cold_share` of `score.top_k` places.", "",
-        "A table has one writer in each configuration. This page is generated: `python -m vasg.schemas > docs/tables.md`.",
-    ]  # fmt: skip
+    """The generated part of docs/tables.md: a section for each table."""
+    lines = [GENERATED]
     for table in TABLES.values():
         lines += [
             "",
@@ -254,4 +320,5 @@ def _display(kind: pa.DataType) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(), end="")
+    page = Path(sys.argv[1])
+    page.write_text(page.read_text(encoding="utf-8").partition(GENERATED)[0] + markdown(), encoding="utf-8")

@@ -132,9 +132,8 @@ def _draw_batches(batches: Iterator[pa.RecordBatch], seed: int, fraction: float)
         user, product = (batch.column(name).to_numpy() for name in ("user_key", "product_key"))
         names, columns = batch.schema.names[:-2], batch.columns[:-2]
         held_out = uniform(seed, "holdout", product) < fraction
-        signed = (hash64(seed, "split", user, product) ^ np.uint64(1 << 63)).view(
-            np.int64
-        )  # the same order as unsigned
+        # the same order as unsigned
+        signed = (hash64(seed, "split", user, product) ^ np.uint64(1 << 63)).view(np.int64)
         yield pa.RecordBatch.from_arrays([*columns, pa.array(held_out), pa.array(signed)], [*names, "held_out", "draw"])
 
 

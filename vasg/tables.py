@@ -1,10 +1,11 @@
-"""The warehouse under ``--root``: versioned tables that appear whole or not at all.
+"""The warehouse under ``--root``: versioned tables; those of a stage appear together or not at all.
 
 Layout::
 
     catalog/00000007.json      one file a publication: which version of each table is current; the highest number counts
     tables/NAME/VERSION/       Parquet files, _manifest.json (file, bytes, rows, sha256), _config.toml
     runs/RUN_ID/               logs, stage summaries, run.json
+    reports/RUN_ID.html        pages of vasg report
     checkpoints/               training in progress
     lock                       who writes now; its time of change is a heartbeat
 

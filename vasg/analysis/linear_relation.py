@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 
 from vasg.analysis.inputs import Inputs
 from vasg.analysis.pairs import BoughtTogether
-from vasg.feature_matrix import unit
 from vasg.randomness import integers, normal
+from vasg.rows import unit
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.models import train_purchases
 

@@ -15,7 +15,7 @@ from vasg.analysis.inputs import Inputs
 from vasg.analysis.pairs import Kind, Pairs, pair_sets
 from vasg.analysis.section import Section
 from vasg.analysis.separation import auc, best_threshold, correct, placements
-from vasg.feature_matrix import unit
+from vasg.rows import unit
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.models import train_purchases
 

@@ -34,9 +34,8 @@ def load_encoder(name: str, weights: str = "") -> Encoder:
         if weights:
             raise ConfigurationError(f"features.weights: encoder {name} has no weights; remove {weights}")
         return Descriptor()
-    from vasg.features.pretrained import (
-        PRETRAINED,
-    )  # torch takes seconds and 200 MB a Spark task; the descriptor needs none
+    # here: torch takes seconds and 200 MB a Spark task; the descriptor needs none
+    from vasg.features.pretrained import PRETRAINED
 
     if library in PRETRAINED and model:
         return PRETRAINED[library](name, weights)

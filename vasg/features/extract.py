@@ -106,9 +106,8 @@ def _reader(spark: SparkSession) -> DataFrameReader:
     """Reads files whole, some hundreds in a task and few at a time."""
     spark = spark.newSession()  # the settings below are for its frames only
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(_BATCH))
-    spark.conf.set(
-        "spark.sql.files.openCostInBytes", str(1 << 20)
-    )  # what a small file costs: at most _PER_TASK in a task
+    # what a small file costs: at most _PER_TASK in a task
+    spark.conf.set("spark.sql.files.openCostInBytes", str(1 << 20))
     spark.conf.set("spark.sql.files.maxPartitionBytes", str(_PER_TASK << 20))
     return spark.read.format("binaryFile").option("recursiveFileLookup", "true")
 

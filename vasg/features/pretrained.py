@@ -112,9 +112,8 @@ def _library(module: str, encoder: str) -> Any:
     library = module.partition(".")[0]
     try:
         return importlib.import_module(module)
-    except (
-        Exception
-    ) as error:  # a torchvision built for another torch fails with RuntimeError, a missing one with ImportError
+    # a torchvision built for another torch fails with RuntimeError, a missing one with ImportError
+    except Exception as error:
         raise ConfigurationError(
             f"features.encoder: {encoder} needs {library}, which cannot be imported here ({_line(error)}); install a "
             f"{library} that fits torch {torch.__version__}, or use encoder descriptor"

@@ -129,9 +129,8 @@ def _filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
     if "://" not in path:
         return pa.fs.LocalFileSystem(), path
     try:
-        found: tuple[pa.fs.FileSystem, str] = pa.fs.FileSystem.from_uri(
-            re.sub("^s3a://", "s3://", path)
-        )  # Spark's name
+        # s3a is Spark's name
+        found: tuple[pa.fs.FileSystem, str] = pa.fs.FileSystem.from_uri(re.sub("^s3a://", "s3://", path))
     except (pa.ArrowInvalid, OSError) as error:
         raise ConfigurationError(
             f"features.path: {path} cannot be opened ({first_line(error)}); name a file, or an address of s3, gs or hdfs"

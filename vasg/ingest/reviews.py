@@ -33,7 +33,7 @@ class Fields(NamedTuple):
     timestamp: str
 
 
-_AMAZON_2018 = Fields("reviewerID", "asin", "overall", "unixReviewTime")
+_AMAZON_TO_2018 = Fields("reviewerID", "asin", "overall", "unixReviewTime")
 _AMAZON_2023 = Fields("user_id", "parent_asin", "rating", "timestamp")
 
 
@@ -58,7 +58,7 @@ def read_reviews(spark: SparkSession, settings: Reviews) -> AbstractContextManag
 def _amazon(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     lines, files = read_lines(spark, settings.path, "reviews.path")
     if settings.format != "amazon_2023":
-        return _judged(json_fields(lines, _AMAZON_2018), _AMAZON_2018, F.col, json=True), files
+        return _judged(json_fields(lines, _AMAZON_TO_2018), _AMAZON_TO_2018, F.col, json=True), files
     lines = json_fields(lines, [*_AMAZON_2023, "asin"])  # parent_asin joins the variants of a product; some lack it
     lines = lines.withColumn("parent_asin", F.coalesce("parent_asin", "asin"))
     return _judged(lines, _AMAZON_2023, F.col, ticks=1000, json=True), files
@@ -166,9 +166,8 @@ def _judged(
         (text(fields.rating) if fields.rating else F.lit(str(implicit_rating))).alias("rating_text"),
         (text(fields.timestamp) if fields.timestamp else F.lit("0")).alias("time_text"),
     )  # fmt: skip
-    number = F.expr(
-        """try_cast(trim(BOTH '"' FROM rating_text) AS double)"""
-    )  # from_json gives a bare NaN as "NaN", quoted
+    # from_json gives a bare NaN as "NaN", quoted
+    number = F.expr("""try_cast(trim(BOTH '"' FROM rating_text) AS double)""")
     typed = given.withColumn("rating", number).withColumn("seconds", _seconds(ticks, json))
     typed = typed.withColumn("timestamp", F.when(F.col("seconds").between(0, _LAST_SECOND), F.floor("seconds")))
     reason = F.coalesce(

@@ -7,12 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.errors import DataError
-from vasg.feature_matrix import fixed_width
+from vasg.schemas import fixed_width
 from vasg.tables import Warehouse
 
 SPLITS = ("train", "validation_warm", "validation_cold", "test_warm", "test_cold")
@@ -106,18 +105,16 @@ def read_embeddings(warehouse: Warehouse, nodes: int) -> Embeddings:
     """The table embeddings. Raises DataError for unknown or repeated nodes and for vectors that are not finite."""
     vectors: NDArray[np.float32] | None = None
     origin = np.full(nodes, -1, np.int8)
-    schemas.check("embeddings", pq.read_schema(warehouse.files("embeddings")[0]))
-    for path in warehouse.files("embeddings"):
-        for batch in pq.ParquetFile(path).iter_batches(_BATCH, columns=["node", "origin", "embedding"]):
-            values = fixed_width(batch["embedding"], "embeddings", "embedding")
-            vectors = np.zeros((nodes, values.shape[1]), np.float32) if vectors is None else vectors
-            node = batch["node"].to_numpy()
-            _check_batch("embeddings", node, values, vectors, origin)
-            vectors[node] = values
-            code = pc.index_in(batch["origin"], value_set=pa.array(ORIGINS, batch["origin"].type))
-            if code.null_count:
-                raise DataError(f"table embeddings: column origin should be one of {', '.join(ORIGINS)}")
-            origin[node] = code.to_numpy()
+    for batch in warehouse.batches("embeddings", ["node", "origin", "embedding"]):
+        values = fixed_width(batch["embedding"], "embeddings", "embedding")
+        vectors = np.zeros((nodes, values.shape[1]), np.float32) if vectors is None else vectors
+        node = batch["node"].to_numpy()
+        _check_batch("embeddings", node, values, vectors, origin)
+        vectors[node] = values
+        code = pc.index_in(batch["origin"], value_set=pa.array(ORIGINS, batch["origin"].type))
+        if code.null_count:
+            raise DataError(f"table embeddings: column origin should be one of {', '.join(ORIGINS)}")
+        origin[node] = code.to_numpy()
     if vectors is None:
         raise DataError("table embeddings is empty; run train again")
     return Embeddings(vectors, origin)

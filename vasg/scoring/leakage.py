@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.errors import DataError
-from vasg.feature_matrix import fixed_width
+from vasg.schemas import fixed_width
 from vasg.scoring.inputs import ORIGINS, SPLITS, Embeddings, Purchases
 from vasg.tables import Warehouse
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from vasg.components import principal_components
-from vasg.feature_matrix import unit
 from vasg.randomness import hash64
+from vasg.rows import unit
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Catalogue, Model, catalogue, train_purchases
 from vasg.scoring.product import singles

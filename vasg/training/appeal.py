@@ -14,7 +14,7 @@ from sklearn.metrics import mean_poisson_deviance
 from sklearn.preprocessing import PolynomialFeatures
 
 from vasg.components import fitted_products
-from vasg.feature_matrix import transformed
+from vasg.rows import transformed
 
 _COMPONENTS, _SQUARED = 64, 8
 _PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)  # on coefficients, strongest first; products held out choose

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
+from vasg.randomness import library_state
+
 _ITERATIONS = 8  # of the block of directions: singular values are close to each other where groups are many
 _SPARE = 0.5  # directions that are carried along beside those wanted, as a share of them
 
@@ -32,7 +34,7 @@ def co_purchases(pairs: NDArray[np.int64], users: int, warm: int, products: int,
     matrix = csr_matrix((share.astype(np.float32), (user, product)), (users, warm))
     spare = 1 + int(_SPARE * size)
     left, singular, right = randomized_svd(
-        matrix, size, n_oversamples=spare, n_iter=_ITERATIONS, random_state=seed % 2**32
+        matrix, size, n_oversamples=spare, n_iter=_ITERATIONS, random_state=library_state(seed)
     )
     found[:users], found[users : users + warm] = left * np.square(singular), right.T
     return found

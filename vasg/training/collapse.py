@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from vasg import randomness
-from vasg.feature_matrix import unit
+from vasg.rows import unit
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
 from vasg.training.terms import trained

@@ -88,9 +88,8 @@ def compression(users: Moments, products: Moments, dim: int) -> Compression:
     maps = np.zeros((2, len(users.sum), dim))
     maps[0, :, :used] = user_inverse @ left[:, :used] * root
     maps[1, :, :used] = product_inverse @ right[:used].T * root
-    maps *= np.sign(
-        np.take_along_axis(maps[0], np.abs(maps[0]).argmax(0)[None], 0) + 1e-300
-    )  # one of two mirror images
+    # one of two mirror images
+    maps *= np.sign(np.take_along_axis(maps[0], np.abs(maps[0]).argmax(0)[None], 0) + 1e-300)
     total = float(np.square(singular).sum())
     kept = float(np.square(singular[:used]).sum()) / total if total else 1.0
     return Compression(users.mean(), products.mean(), maps[0], maps[1], kept)

@@ -14,7 +14,7 @@ from vasg.training.sharded import ShardedRows
 from vasg.training.workers import Workers
 
 _STAGE = 1 << 40  # keeps the counters of this stage apart from the steps of stage 1
-# of the warm products, at most so many: they tell when to stop
+# share of the warm products that is held out, and how many at most: they tell when to stop
 _HELD_OUT, _MOST_HELD_OUT = 0.1, 8192
 _PATIENCE = 2  # passes without a gain
 _BATCH = 4096  # products mapped at a time

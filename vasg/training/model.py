@@ -67,7 +67,7 @@ class Vasg:
         self.log_var = nn.Parameter(torch.tensor(start, dtype=torch.float32, device=device).log())
         parameters = [*self.decoder.groups(train.decoder.learning_rate), {"params": [self.log_var]}]
         self.optimizer = torch.optim.Adam(parameters, lr=train.decoder.learning_rate, fused=True)
-        # of a batch's products that go through the decoder; follows the last batch, 0 before the first
+        # share of a batch's products that go through the decoder; follows the last batch, 0 before the first
         self.share = 0.0
         self.figures = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vasg import schemas
-from vasg.feature_matrix import unit
+from vasg.rows import unit
 from vasg.training import baselines
 from vasg.training.blend import Blend
 from vasg.training.compress import Compression, Moments, compression

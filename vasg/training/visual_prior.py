@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 
 from vasg import randomness
 from vasg.components import fitted_products
-from vasg.feature_matrix import unit
+from vasg.rows import unit
 
 _MEMBERS = 8  # products of a cluster, at least, on average
 _SOFTNESS = 0.1  # difference of cosines that makes one cluster e times as likely as another
@@ -72,7 +72,7 @@ def visual_prior(
 
 def _looks(pictures: Floats, fitted: NDArray[np.int64], detail: Detail, seed: int) -> Floats:
     """[P, k] x of all products, of length sqrt(k). ``fitted`` are the products to learn from."""
-    state = seed % 2**32
+    state = randomness.library_state(seed)
     components = _whitened(pictures[:, : detail.components], fitted)
     count = min(detail.clusters, len(fitted) // _MEMBERS)
     centers = components[:0]

@@ -34,9 +34,8 @@ class Layout:
     lanes: int
     macro_rows: int
     groups: int  # of consecutive macro rows
-    stride: (
-        int  # the walk at position p is (stride x p + offset) mod T: a spread sample of the walks in every row group
-    )
+    # the walk at position p is (stride x p + offset) mod T: a spread sample of the walks in every row group
+    stride: int
     offset: int
 
     @property
