@@ -19,8 +19,7 @@ from vasg import schemas
 from vasg.config import Config, from_dict
 from vasg.randomness import stream_key, uniform
 from vasg.tables import Warehouse
-from vasg.training.baselines import Log
-from vasg.training.plan import make_plan
+from vasg.training.plan import Log, make_plan
 from vasg.training.worker import train
 from vasg.training.workers import launch
 from vasg.walks import graph, kernel, layout
