@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks import measure
@@ -39,7 +40,7 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
     return found
 
 
-def ours(shop: Shop, users: np.ndarray, products: np.ndarray) -> float:
+def ours(shop: Shop, users: NDArray[np.float32], products: NDArray[np.float32]) -> float:
     """Seconds of the pass over all blocks on two threads, as two Spark tasks run it."""
     arrays, settings = prepare(shop, users, products)
     with ThreadPoolExecutor(2) as pool:
@@ -49,7 +50,7 @@ def ours(shop: Shop, users: np.ndarray, products: np.ndarray) -> float:
         return time.perf_counter() - started
 
 
-def prepare(shop: Shop, users: np.ndarray, products: np.ndarray) -> tuple[Arrays, Settings]:
+def prepare(shop: Shop, users: NDArray[np.float32], products: NDArray[np.float32]) -> tuple[Arrays, Settings]:
     """What the tasks get: the last product of every user is his test pair. The kernels are compiled."""
     everything = np.ones(shop.products, bool)
     columns = models.catalogue(lambda chosen: products[chosen], everything, shop.products, 0)
@@ -71,7 +72,7 @@ def mllib(vectors: Path) -> float:
     return measure.report([sys.executable, measure.HERE / "peers" / "topk_mllib.py", vectors])["seconds"]
 
 
-def matrix_product(users: np.ndarray, products: np.ndarray) -> float:
+def matrix_product(users: NDArray[np.float32], products: NDArray[np.float32]) -> float:
     """Seconds of the same products, in the same tiles, that nobody looks at."""
     users, products = _whole_tiles(users, USERS), _whole_tiles(products, models.TILE)
 
@@ -87,5 +88,5 @@ def matrix_product(users: np.ndarray, products: np.ndarray) -> float:
         return time.perf_counter() - started
 
 
-def _whole_tiles(vectors: np.ndarray, rows: int) -> np.ndarray:
+def _whole_tiles(vectors: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
     return np.pad(vectors, ((0, -len(vectors) % rows), (0, 0)))

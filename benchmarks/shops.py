@@ -60,8 +60,8 @@ def shop(name: str) -> dict[str, Any]:
         if name in GROUPED:
             GROUPED[name](Path(folder))
         else:
-            *size, nature = SHOPS[name]
-            amazon_files.write(Path(folder), 0, *size, _DIM, nature)
+            users, products, ratings, nature = SHOPS[name]
+            amazon_files.write(Path(folder), 0, users, products, ratings, _DIM, nature)
         command = [sys.executable, "-m", "vasg.cli", "run", "--config", str(Path(folder, amazon_files.CONFIG))]
         command += ["--root", str(Path(folder, "root"))]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)

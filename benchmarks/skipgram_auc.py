@@ -36,9 +36,9 @@ def main(root: Path, epochs: int) -> None:
     with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
         theirs = max(
             candidates(purchases, *gensim(warehouse, nodes, epochs, Path(folder))),
-            key=lambda vectors: float(quality.auc(purchases, *vectors, "validation_warm").mean()),
+            key=lambda vectors: float(quality.auc(purchases, vectors[0], vectors[1], "validation_warm").mean()),
         )
-    a, b = (quality.auc(purchases, *vectors, "test_warm") for vectors in (own, theirs))
+    a, b = (quality.auc(purchases, users, products, "test_warm") for users, products in (own, theirs))
     user, product = (of[purchases.of("test_warm")] for of in (purchases.user, purchases.product))
     low, high = mean_intervals((a - b)[:, None], user, product, False, _RESAMPLES, 0)[:, 0]
     note = f"ours less theirs {(a - b).mean():.4f} ({low:.4f} to {high:.4f}), {len(a)} test pairs"
