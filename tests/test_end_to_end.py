@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vasg.demo.report import oracle_auc
+from vasg.demo.report import hit_chance, oracle_auc
 from vasg.runner import HOME, environment
 from vasg.tables import Warehouse
 
@@ -113,6 +113,9 @@ def test_learns_what_was_planted_and_no_more(warehouse: Warehouse, shop: Path) -
         assert found < oracle + 0.01  # better than the truth would be a leak
         assert found > 0.5 + 0.75 * (oracle - 0.5)
         assert metrics["random", setting, "setting", "auc"] == pytest.approx(0.5, abs=0.05)
+    chance, best_chance = hit_chance(warehouse, shop / "oracle.npz")
+    products = (warehouse.read_arrow("nodes", ["node_type"]).to_pandas()["node_type"] == "product").sum()
+    assert 2 * 10 / products < chance < best_chance  # more than twice what any ten products have
 
 
 @pytest.mark.fault

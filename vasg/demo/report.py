@@ -12,6 +12,7 @@ from vasg.demo.oracle import oracle_vectors
 from vasg.errors import VasgError
 from vasg.tables import Warehouse
 
+_FIRST = 10  # of a list
 _SETTINGS = [("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all")]
 
 
@@ -22,8 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, metavar="DIR", help="where python -m vasg.demo wrote the shop")
     try:
         arguments = parser.parse_args(argv)
-        warehouse = Warehouse(arguments.root)
-        print(auc_table(warehouse, Path(arguments.data) / "oracle.npz"))
+        warehouse, oracle = Warehouse(arguments.root), Path(arguments.data) / "oracle.npz"
+        print(auc_table(warehouse, oracle))
+        chance, best = hit_chance(warehouse, oracle)
+        print(
+            f"Chance that a user's next purchase is among the first {_FIRST} of the list: {chance:.3f}, at best {best:.3f}\n"
+        )
         print(lists(warehouse))
     except VasgError as error:
         print(f"vasg.demo.report: {error}", file=sys.stderr)
@@ -66,6 +71,30 @@ def oracle_auc(warehouse: Warehouse, oracle: Path) -> dict[tuple[str, str], floa
         for candidates, mask in (("all", allowed), ("setting", allowed & (cold == (setting == "cold")))):
             found[setting, candidates].append(float(np.mean((own > scores[mask]) + 0.5 * (own == scores[mask]))))
     return {key: float(np.mean(values)) if values else float("nan") for key, values in found.items()}
+
+
+def hit_chance(warehouse: Warehouse, oracle: Path) -> tuple[float, float]:
+    """The chance that the next purchase of a user is among the first _FIRST of the list, and of the best list there is.
+
+    Drawn as the others were, but no more of what was bought; means over the users who have a list.
+    """
+    nodes = warehouse.read_arrow("nodes").to_pandas().sort_values("node")
+    is_user = nodes["node_type"] == "user"
+    users, products = oracle_vectors(oracle, nodes["id"][is_user].tolist(), nodes["id"][~is_user].tolist())
+    number = {kind: pd.Series(np.arange(len(ids)), ids) for kind, ids in nodes.groupby("node_type")["id"]}
+    table = pd.read_parquet(warehouse.path("recommendations"), filters=[("rank", "<=", _FIRST)])
+    pairs = warehouse.read_arrow("interactions", ["user", "product"]).to_pandas()
+    known = pairs.groupby("user")["product"].apply(np.array)
+    found = []
+    for user_id, listed in table.groupby("user_id")["product_id"]:
+        user = number["user"][user_id]
+        score = products @ users[user]
+        share = np.exp(score - score.max())
+        share[known[user] - len(users)] = 0
+        best = np.partition(share, -_FIRST)[-_FIRST:]
+        found.append((share[number["product"][listed]].sum() / share.sum(), best.sum() / share.sum()))
+    chance, best_chance = np.mean(found, axis=0)
+    return float(chance), float(best_chance)
 
 
 def lists(warehouse: Warehouse, users: int = 3, ranks: int = 5) -> str:
