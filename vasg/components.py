@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from vasg.randomness import library_state
+from vasg.randomness import seed_of_32_bits
 from vasg.rows import spread, transformed, unit
 
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ def principal_components(
     rows -= centre  # before PCA does: from the covariance of many rows it subtracts their mean with rounding
     if np.square(rows).sum(1).mean() <= _LEAST**2 * length:
         return np.zeros((len(features), 0), np.float32)
-    pca = PCA(size, random_state=library_state(seed)).fit(rows)
+    pca = PCA(size, random_state=seed_of_32_bits(seed)).fit(rows)
     size = int((pca.explained_variance_ > _LEAST**2 * length).sum())
     return transformed(features, has_feature, size, lambda rows: pca.transform(prepared(rows) - centre)[:, :size])
 

@@ -88,9 +88,8 @@ def hash64(seed: int, stream: str, a: Any, b: Any = 0) -> Any:
 
 def integers(seed: int, stream: str, a: Any, b: Any, bound: Any) -> Any:
     """Uniform int64 in [0, bound), bound < 2**32 (int or array), for counters ``a`` and ``b``."""
-    z = hash64(seed, stream, a, b)
     with np.errstate(over="ignore"):
-        return (((z >> np.uint64(32)) * _wrap(bound)) >> np.uint64(32)).astype(np.int64)
+        return below.py_func(hash64(seed, stream, a, b), _wrap(bound)).astype(np.int64)
 
 
 def uniform(seed: int, stream: str, a: Any, b: Any = 0) -> Any:
@@ -110,7 +109,7 @@ def _normal(key: Any, b: Any) -> Any:
     return radius * np.cos(2.0 * np.pi * np.float64(other >> np.uint64(11)) * 2.0**-53)
 
 
-def library_state(seed: int) -> int:
+def seed_of_32_bits(seed: int) -> int:
     """What a library that draws by itself takes as its seed: 32 bits."""
     return seed % 2**32
 

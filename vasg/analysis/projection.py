@@ -15,7 +15,7 @@ from vasg.analysis.inputs import Inputs
 from vasg.analysis.section import Section
 from vasg.analysis.thumbnails import thumbnails
 from vasg.config import Config
-from vasg.randomness import hash64, library_state, permutation
+from vasg.randomness import hash64, permutation, seed_of_32_bits
 from vasg.rows import unit
 
 PRODUCTS, USERS = 200, 4  # as in the paper
@@ -42,7 +42,7 @@ class Plane:
 def principal_plane(inputs: Inputs, seed: int) -> Plane:
     """At most 200 products drawn evenly; the axes are the first two principal components of all products' vectors."""
     products = np.flatnonzero(inputs.has_product)
-    pca = PCA(2, random_state=library_state(seed)).fit(unit(inputs.products[products]))
+    pca = PCA(2, random_state=seed_of_32_bits(seed)).fit(unit(inputs.products[products]))
     chosen = products[permutation(seed, "projection", 0, len(products))[:PRODUCTS]]
     first, second = (f"{share:.0%} of the variance" for share in pca.explained_variance_ratio_)
     labels = f"first principal component, {first}", f"second principal component, {second}"
@@ -70,7 +70,7 @@ def users_plane(inputs: Inputs, seed: int) -> Plane | None:
         return None
     owner = np.argmax(purchases.user[rows][:, None] == users, axis=1)
     # The exact method: places do not depend on the number of threads.
-    tsne = TSNE(2, perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), method="exact", random_state=library_state(seed))
+    tsne = TSNE(2, perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), method="exact", random_state=seed_of_32_bits(seed))
     place = tsne.fit_transform(unit(inputs.products[purchases.product[rows]]))
     return Plane(purchases.product[rows], place, ("t-SNE", "t-SNE"), users, owner, ~purchases.of("train")[rows])
 

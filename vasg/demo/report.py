@@ -9,6 +9,7 @@ import pandas as pd
 
 from vasg.command_line import Parser
 from vasg.demo.oracle import oracle_vectors
+from vasg.demo.planted import Floats
 from vasg.errors import VasgError
 from vasg.tables import Warehouse
 
@@ -55,10 +56,8 @@ def auc_table(warehouse: Warehouse, oracle: Path) -> str:
 
 def oracle_auc(warehouse: Warehouse, oracle: Path) -> dict[tuple[str, str], float]:
     """AUC of the propensities that the purchases were drawn with, on the test pairs; the best any model can expect."""
-    nodes = warehouse.read_arrow("nodes").to_pandas().sort_values("node")
-    is_user = nodes["node_type"] == "user"
-    users, products = oracle_vectors(oracle, nodes["id"][is_user].tolist(), nodes["id"][~is_user].tolist())
-    cold = nodes["is_cold"][~is_user].to_numpy()
+    nodes, users, products = _oracle(warehouse, oracle)
+    cold = nodes["is_cold"].to_numpy()[len(users) :]
     pairs = warehouse.read_arrow("interactions").to_pandas()
     known = pairs.groupby("user")["product"].apply(np.array)
     found: dict[tuple[str, str], list[float]] = {key: [] for key in _SETTINGS}
@@ -78,9 +77,7 @@ def hit_chance(warehouse: Warehouse, oracle: Path) -> tuple[float, float]:
 
     Drawn as the others were, but no more of what was bought; means over the users who have a list.
     """
-    nodes = warehouse.read_arrow("nodes").to_pandas().sort_values("node")
-    is_user = nodes["node_type"] == "user"
-    users, products = oracle_vectors(oracle, nodes["id"][is_user].tolist(), nodes["id"][~is_user].tolist())
+    nodes, users, products = _oracle(warehouse, oracle)
     number = {kind: pd.Series(np.arange(len(ids)), ids) for kind, ids in nodes.groupby("node_type")["id"]}
     table = pd.read_parquet(warehouse.path("recommendations"), filters=[("rank", "<=", _FIRST)])
     pairs = warehouse.read_arrow("interactions", ["user", "product"]).to_pandas()
@@ -95,6 +92,13 @@ def hit_chance(warehouse: Warehouse, oracle: Path) -> tuple[float, float]:
         found.append((share[number["product"][listed]].sum() / share.sum(), best.sum() / share.sum()))
     chance, best_chance = np.mean(found, axis=0)
     return float(chance), float(best_chance)
+
+
+def _oracle(warehouse: Warehouse, oracle: Path) -> tuple[pd.DataFrame, Floats, Floats]:
+    """The table nodes by number, users first, and the oracle's vectors of users and products."""
+    nodes = warehouse.read_arrow("nodes").to_pandas().sort_values("node")
+    is_user = nodes["node_type"] == "user"
+    return nodes, *oracle_vectors(oracle, nodes["id"][is_user].tolist(), nodes["id"][~is_user].tolist())
 
 
 def lists(warehouse: Warehouse, users: int = 3, ranks: int = 5) -> str:

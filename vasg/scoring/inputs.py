@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.errors import DataError
-from vasg.schemas import fixed_width
 from vasg.tables import Warehouse
 
 SPLITS = ("train", "validation_warm", "validation_cold", "test_warm", "test_cold")
@@ -106,7 +105,7 @@ def read_embeddings(warehouse: Warehouse, nodes: int) -> Embeddings:
     vectors: NDArray[np.float32] | None = None
     origin = np.full(nodes, -1, np.int8)
     for batch in warehouse.batches("embeddings", ["node", "origin", "embedding"]):
-        values = fixed_width(batch["embedding"], "embeddings", "embedding")
+        values = schemas.fixed_width(batch["embedding"], "embeddings", "embedding")
         vectors = np.zeros((nodes, values.shape[1]), np.float32) if vectors is None else vectors
         node = batch["node"].to_numpy()
         _check_batch("embeddings", node, values, vectors, origin)
@@ -130,7 +129,7 @@ def read_baseline(warehouse: Warehouse, model: str, nodes: int) -> Embeddings | 
     for batch in found.to_batches(columns=["node", "embedding"], filter=wanted, batch_size=_BATCH):
         if not len(batch):
             continue
-        values = fixed_width(batch["embedding"], "baseline_embeddings", "embedding")
+        values = schemas.fixed_width(batch["embedding"], "baseline_embeddings", "embedding")
         vectors = np.zeros((nodes, values.shape[1]), np.float32) if vectors is None else vectors
         node = batch["node"].to_numpy()
         _check_batch("baseline_embeddings", node, values, vectors, origin)

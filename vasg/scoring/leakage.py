@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.errors import DataError
-from vasg.schemas import fixed_width
 from vasg.scoring.inputs import ORIGINS, SPLITS, Embeddings, Purchases
 from vasg.tables import Warehouse
 
@@ -85,7 +84,7 @@ def _check_walks(warehouse: Warehouse, purchases: Purchases) -> None:
         first = next(file.iter_batches(_WALKS, columns=["walk"]), None)
     if first is None:
         return
-    walks = fixed_width(first["walk"], "walks", "walk").astype(np.int64)  # w x walk_length
+    walks = schemas.fixed_width(first["walk"], "walks", "walk").astype(np.int64)  # w x walk_length
     steps = np.sort(np.stack([walks[:, :-1], walks[:, 1:]], axis=-1).reshape(-1, 2))  # user, product, whatever the way
     known = np.column_stack([purchases.user, purchases.product + purchases.users])[purchases.of("train")]
     nodes = purchases.users + purchases.products

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
-from vasg.randomness import library_state
+from vasg.randomness import seed_of_32_bits
 
 _ITERATIONS = 8  # of the block of directions: singular values are close to each other where groups are many
 _SPARE = 0.5  # directions that are carried along beside those wanted, as a share of them
@@ -34,7 +34,7 @@ def co_purchases(pairs: NDArray[np.int64], users: int, warm: int, products: int,
     matrix = csr_matrix((share.astype(np.float32), (user, product)), (users, warm))
     spare = 1 + int(_SPARE * size)
     left, singular, right = randomized_svd(
-        matrix, size, n_oversamples=spare, n_iter=_ITERATIONS, random_state=library_state(seed)
+        matrix, size, n_oversamples=spare, n_iter=_ITERATIONS, random_state=seed_of_32_bits(seed)
     )
     found[:users], found[users : users + warm] = left * np.square(singular), right.T
     return found

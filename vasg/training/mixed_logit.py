@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from vasg.components import fitted_products
 from vasg.cores import cores
-from vasg.randomness import library_state
+from vasg.randomness import seed_of_32_bits
 from vasg.rows import spread
 
 _COMPONENTS = 64
@@ -93,7 +93,7 @@ def mixed_logit(
 def catalogue(looks: Floats, weight: Doubles, seed: int) -> Catalogue:
     """Products of ``looks`` [n, k] that weigh ``weight`` [n], by clusters of like pictures."""
     count = max(1, min(_CLUSTERS, len(looks) // _MEMBERS))
-    clusters = MiniBatchKMeans(count, n_init=1, batch_size=4096, random_state=library_state(seed))
+    clusters = MiniBatchKMeans(count, n_init=1, batch_size=4096, random_state=seed_of_32_bits(seed))
     clusters.fit(looks[spread(np.arange(len(looks)))])
     member = csr_array((weight, (clusters.predict(looks), np.arange(len(looks)))), (count, len(looks)))
     share = member.sum(1)

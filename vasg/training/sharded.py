@@ -77,11 +77,13 @@ class ShardedRows:
             return fetched.asked, gradient
         rows, index, _ = distinct(fetched.asked, 1)
         received, _ = self.workers.exchange(gradient, fetched.sent, "gradient")
-        if gradient.device.type != "cpu":
-            return rows, gradient.new_zeros(len(rows), gradient.shape[1]).index_add_(0, index, torch.cat(received))
-        summed, filled = gradient.new_empty(len(rows), gradient.shape[1]), 0
+        on_cpu, shape = gradient.device.type == "cpu", (len(rows), gradient.shape[1])
+        summed, filled = gradient.new_empty(shape) if on_cpu else gradient.new_zeros(shape), 0
         for part, places in zip(received, index.split([len(part) for part in received]), strict=True):
-            filled = rows_kernel.merge(summed.numpy(), filled, places.numpy(), part.numpy())
+            if on_cpu:
+                filled = rows_kernel.merge(summed.numpy(), filled, places.numpy(), part.numpy())
+            else:
+                summed.index_add_(0, places, part)
         return rows, summed
 
     def update(self, rows: Tensor, gradient: Tensor, learning_rate: float) -> None:

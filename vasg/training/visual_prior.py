@@ -72,7 +72,7 @@ def visual_prior(
 
 def _looks(pictures: Floats, fitted: NDArray[np.int64], detail: Detail, seed: int) -> Floats:
     """[P, k] x of all products, of length sqrt(k). ``fitted`` are the products to learn from."""
-    state = randomness.library_state(seed)
+    state = randomness.seed_of_32_bits(seed)
     components = _whitened(pictures[:, : detail.components], fitted)
     count = min(detail.clusters, len(fitted) // _MEMBERS)
     centers = components[:0]
