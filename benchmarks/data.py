@@ -12,8 +12,8 @@ from PIL import Image
 
 from benchmarks.measure import HERE
 from vasg.demo import amazon_files, planted
-from vasg.files import write_atomically
-from vasg.tables import Warehouse
+from vasg.warehouse.files import write_atomically
+from vasg.warehouse.tables import Warehouse
 
 DIM = 4096  # of a feature
 SIZES = {"small": (2_000, 3_000, 40_000), "women": (14_110, 116_971, 307_863), "large": (100_000, 300_000, 3_000_000)}

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vasg import installation
-from vasg.runner import HOME, environment
+from vasg.pipeline import installation
+from vasg.pipeline.runner import HOME, environment
 
 HERE = Path(__file__).parent
 # Environments of peers, and what is in them: they want other versions of numpy than each other, and than Petastorm.

@@ -12,7 +12,7 @@ import psutil
 from benchmarks import measure
 from benchmarks.data import Shop
 from vasg.demo import amazon_files
-from vasg.runner import environment
+from vasg.pipeline.runner import environment
 
 _ASKED_SECONDS = 1800.0
 _EVERY_SECONDS = 0.5

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from benchmarks import grouped, measure
 from vasg.demo import amazon_files
 from vasg.demo.planted import Nature
-from vasg.runner import environment
-from vasg.tables import Warehouse
+from vasg.pipeline.runner import environment
+from vasg.warehouse.tables import Warehouse
 
 _DIM = 256
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks import measure, quality
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.inputs import Purchases, read_baseline, read_purchases
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 _POPULARITY = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)  # weights, relative to the spread of the scores
 _RESAMPLES = 2000

@@ -18,11 +18,11 @@ from benchmarks.data import Shop, publish_pairs
 from vasg import schemas
 from vasg.config import Config, from_dict
 from vasg.randomness import stream_key, uniform
-from vasg.tables import Warehouse
 from vasg.training.plan import Log, make_plan
 from vasg.training.worker import train
 from vasg.training.workers import launch
 from vasg.walks import graph, kernel, layout
+from vasg.warehouse.tables import Warehouse
 
 _ASKED_SECONDS = 60.0
 _ROWS = 4096

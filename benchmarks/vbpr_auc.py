@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import measure, quality
-from vasg.feature_matrix import feature_matrix
+from vasg.features.matrix import feature_matrix
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.inputs import Purchases, read_purchases
-from vasg.tables import Warehouse
 from vasg.training import bpr
 from vasg.training.plan import _interactions, _validation_sample
+from vasg.warehouse.tables import Warehouse
 
 _EPOCHS = 50  # of Cornac, its default
 _LIKE_CORNAC = 0.01  # its regularisation

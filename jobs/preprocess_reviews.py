@@ -3,7 +3,7 @@
 import sys
 
 from vasg.ingest.stage import body
-from vasg.job import main
+from vasg.pipeline.job import main
 
 if __name__ == "__main__":
     sys.exit(main("preprocess_reviews", body))

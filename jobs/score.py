@@ -2,7 +2,7 @@
 
 import sys
 
-from vasg.job import main
+from vasg.pipeline.job import main
 from vasg.scoring.stage import body
 
 if __name__ == "__main__":

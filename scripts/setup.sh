@@ -84,7 +84,7 @@ wheel=$(scripts/build_horovod.sh)
 pip_install --no-deps --force-reinstall "$wheel"
 pip_install --no-deps --no-build-isolation -e .
 
-# ---- Spark's classes as Java maps them: two seconds less at every start (vasg/runner.py uses it where it is) ----
+# ---- Spark's classes as Java maps them: two seconds less at every start (vasg/pipeline/runner.py uses it where it is) ----
 
 say "archiving Spark's Java classes"
 rm -f .venv/spark-classes.*

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from processes import descendants
 
-from vasg.runner import HOME, environment
+from vasg.pipeline.runner import HOME, environment
 
 WAIT_SECONDS = 120
 

@@ -12,9 +12,9 @@ from cluster import Cluster
 from hypothesis import settings as hypothesis_settings
 from pyspark.sql import SparkSession
 
-from vasg.job import main
-from vasg.runner import environment
-from vasg.session import SESSION
+from vasg.pipeline.job import main
+from vasg.pipeline.runner import environment
+from vasg.spark.session import SESSION
 
 ROOT = Path(__file__).resolve().parents[1]
 hypothesis_settings.register_profile("vasg", deadline=None)  # the first call compiles; tests never assert times
@@ -33,7 +33,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": "2g",
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",  # as in spark_conf/local.conf: half the CPU time
-        "spark.python.daemon.module": "vasg.python_daemon",
+        "spark.python.daemon.module": "vasg.spark.python_daemon",
         "spark.sql.shuffle.partitions": "4",
         "spark.local.dir": str(tmp_path_factory.mktemp("spark")),
         "spark.log.level": "OFF",

@@ -14,10 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from vasg import job, schemas, upkeep
+from vasg import schemas
 from vasg.command_line import own_run_id
 from vasg.errors import VasgError
-from vasg.job import Job
+from vasg.pipeline import job
+from vasg.pipeline.job import Job
+from vasg.warehouse import upkeep
 
 ROWS = 3
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from vasg.scoring.inputs import SPLITS, Embeddings, Purchases
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 
 @dataclass

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vasg import cores
+from vasg.machine import cores
 
-ASKED = "from vasg.cores import cores; print(cores())"
+ASKED = "from vasg.machine.cores import cores; print(cores())"
 
 
 def test_cores_that_the_scheduler_does_not_give_do_not_count() -> None:

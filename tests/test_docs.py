@@ -10,8 +10,8 @@ from vasg import schemas
 from vasg.cli import _parser
 from vasg.config import Config, load
 from vasg.failpoints import POINTS
-from vasg.session import SESSION
-from vasg.stages import stages
+from vasg.pipeline.stages import stages
+from vasg.spark.session import SESSION
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("spark_conf/*"), *ROOT.glob("examples/*")])

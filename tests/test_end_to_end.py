@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from vasg.demo.report import hit_chance, oracle_auc
-from vasg.runner import HOME, environment
-from vasg.tables import Warehouse
+from vasg.pipeline.runner import HOME, environment
+from vasg.warehouse.tables import Warehouse
 
 SETTINGS = {
     "train.workers": "2", "train.epochs": "3", "train.dim": "16", "train.batch_walks": "64", "train.decoder.hidden": "[128]",

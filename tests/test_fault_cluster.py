@@ -19,9 +19,9 @@ from cluster import Cluster
 from processes import meanwhile
 
 from vasg.config import load
-from vasg.runner import HOME
-from vasg.stages import stages
-from vasg.tables import Warehouse
+from vasg.pipeline.runner import HOME
+from vasg.pipeline.stages import stages
+from vasg.warehouse.tables import Warehouse
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(1800)]
 SETTINGS = (

@@ -18,10 +18,11 @@ import torch
 from fault_server import rows
 from processes import descendants
 
-from vasg import job, schemas
-from vasg.publication import STAGED
-from vasg.runner import HOME, environment
-from vasg.tables import Warehouse
+from vasg import schemas
+from vasg.pipeline import job
+from vasg.pipeline.runner import HOME, environment
+from vasg.warehouse.publication import STAGED
+from vasg.warehouse.tables import Warehouse
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 STARTED: list[subprocess.Popen[str]] = []

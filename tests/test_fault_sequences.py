@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from vasg.failpoints import POINTS
-from vasg.lock import STALE_SECONDS
-from vasg.publication import STAGED
-from vasg.tables import Warehouse
+from vasg.warehouse.lock import STALE_SECONDS
+from vasg.warehouse.publication import STAGED
+from vasg.warehouse.tables import Warehouse
 
 SEQUENCES = int(os.environ.get("VASG_FAULT_SEQUENCES", "20"))
 WRITES = {

@@ -13,10 +13,11 @@ from fault_server import Server, read, rows
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
-from vasg import files, schemas
-from vasg.parts import write_parts
-from vasg.publication import STAGED
-from vasg.tables import Warehouse
+from vasg import schemas
+from vasg.spark.parts import write_parts
+from vasg.warehouse import files
+from vasg.warehouse.publication import STAGED
+from vasg.warehouse.tables import Warehouse
 
 pytestmark = pytest.mark.fault
 

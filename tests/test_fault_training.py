@@ -13,7 +13,7 @@ from training_shop import config, embeddings, plan
 
 from vasg.errors import TryLater
 from vasg.failpoints import VARIABLE
-from vasg.runner import HOME, environment
+from vasg.pipeline.runner import HOME, environment
 from vasg.training.stage import resumed
 from vasg.training.walk_reader import steps_per_epoch
 from vasg.training.worker import train
@@ -88,7 +88,7 @@ import os, signal, sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from training_shop import config, plan
-from vasg.session import Session
+from vasg.spark.session import Session
 from vasg.signals import ends_in_order
 from vasg.training import workers
 from vasg.training.worker import train
@@ -119,14 +119,14 @@ def test_sigterm_ends_a_training_on_spark_instead_of_starting_it_again(tmp_path:
 
 # a session whose first look at the executors fails, as when one of them is lost meanwhile
 LOOKS_TWICE = """
-import vasg.session
+import vasg.spark.session
 looks = []
 def preflight(context):
     looks.append(context)
     context.parallelize([len(looks)], 1).foreach(lambda look: 1 // (look - 1))
-vasg.session.preflight = preflight
+vasg.spark.session.preflight = preflight
 from vasg.training import workers
-session = vasg.session.Session("again")
+session = vasg.spark.session.Session("again")
 try:
     workers.launch(print, None, 2, "spark", lambda: session.start().result(), workers.Path("progress"))
 except workers.TryLater as error:

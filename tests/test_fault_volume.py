@@ -14,8 +14,8 @@ import pytest
 from processes import peak_memory
 from test_ingest_reviews import CASES, review
 
-from vasg.runner import HOME, environment
-from vasg.tables import Warehouse
+from vasg.pipeline.runner import HOME, environment
+from vasg.warehouse.tables import Warehouse
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 LINES = 1_000_000

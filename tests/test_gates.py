@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scoring_shop import Shop, publish, shop, tables
 
 from vasg.config import Gates, from_dict
+from vasg.pipeline.stages import stages
 from vasg.scoring.gates import FACT, compare
-from vasg.stages import stages
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 CONFIG = "run_date = '2024-05-06'\n[features]\nsource = 'feature_file'\n[score]\ntop_k = 10\nbootstrap = 20\nmetric_k = [5]\n"
 SANE = {

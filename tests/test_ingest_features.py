@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from vasg.config import Features
 from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.ingest.feature_file import feature_file, read_ids, write_features
-from vasg.publication import Part
+from vasg.warehouse.publication import Part
 
 I = 3  # noqa: E741
 

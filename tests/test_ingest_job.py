@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 RunJob = Callable[..., int]
 

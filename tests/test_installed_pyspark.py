@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vasg.installed_pyspark import prefer
+from vasg.spark.installed_pyspark import prefer
 
 
 def test_zips_inside_an_installed_pyspark_give_way_to_it(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from fault_server import rows
 
-from vasg import job
-from vasg.tables import Warehouse
+from vasg.pipeline import job
+from vasg.warehouse.tables import Warehouse
 
 
 @pytest.mark.fault

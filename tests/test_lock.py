@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from vasg import lock
 from vasg.errors import TryLater
-from vasg.publication import Publication
-from vasg.tables import Warehouse
+from vasg.warehouse import lock
+from vasg.warehouse.publication import Publication
+from vasg.warehouse.tables import Warehouse
 
 
 def test_the_lock_of_a_live_run_is_respected_and_names_it(tmp_path: Path) -> None:
@@ -44,7 +44,10 @@ def test_the_jobs_of_a_run_share_its_lock(tmp_path: Path) -> None:
 
 
 def kill_while_holding(root: Path) -> None:
-    code = f"import os\nfrom vasg.tables import Warehouse\nwith Warehouse({str(root)!r}).lock('dead'): os.kill(os.getpid(), 9)"
+    code = (
+        "import os; from vasg.warehouse.tables import Warehouse\n"
+        f"with Warehouse({str(root)!r}).lock('dead'): os.kill(os.getpid(), 9)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
 
 

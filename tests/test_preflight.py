@@ -11,8 +11,8 @@ import pytest
 from cluster import Cluster
 from pyspark.errors import PySparkRuntimeError
 
-from vasg.preflight import executor_fault
-from vasg.runner import HOME
+from vasg.pipeline.runner import HOME
+from vasg.spark.preflight import executor_fault
 
 pytestmark = pytest.mark.fault
 

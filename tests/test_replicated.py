@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from vasg.replicated import replicate
+from vasg.spark.replicated import replicate
 
-OTHER = "import sys, vasg.replicated as r; print(r._folder()[0], flush=True); sys.stdin.read()"
+OTHER = "import sys, vasg.spark.replicated as r; print(r._folder()[0], flush=True); sys.stdin.read()"
 
 
 @pytest.fixture

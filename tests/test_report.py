@@ -32,8 +32,8 @@ from vasg.report.run import outdated, published_run
 from vasg.report.strips import BOUGHT, PLACES, USERS, strips_chapter
 from vasg.report.training import training_chapter
 from vasg.scoring.inputs import SPLITS
-from vasg.tables import Warehouse
-from vasg.upkeep import rollback
+from vasg.warehouse.tables import Warehouse
+from vasg.warehouse.upkeep import rollback
 
 Run = Callable[..., int]
 HOSTILE = "<script>alert(1)&"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from vasg import runner
-from vasg.runner import HOME, _no_start, environment
-from vasg.tables import Warehouse
+from vasg.pipeline import runner
+from vasg.pipeline.runner import HOME, _no_start, environment
+from vasg.warehouse.tables import Warehouse
 
 VASG = str(Path(sys.executable).parent / "vasg")  # the console script of this environment
 CONFIG = "[reviews]\npath = 'raw.csv'\nuser_column = 'u'\nproduct_column = 'p'\n"
@@ -124,7 +124,8 @@ subprocess.Popen = Popen
 def test_sigterm_where_no_stage_runs_yet_ends_a_run_in_order(shop: Path, when: str) -> None:
     code = f"""
 import os, signal, subprocess, sys
-from vasg import cli, runner
+from vasg import cli
+from vasg.pipeline import runner
 def told():
     os.kill(os.getpid(), signal.SIGTERM)
 {when}

@@ -9,7 +9,7 @@ from scoring_shop import publish, shop, tables
 
 from vasg.errors import DataError
 from vasg.scoring.inputs import read_baseline, read_embeddings
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 
 @pytest.mark.parametrize(

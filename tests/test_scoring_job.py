@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from scoring_shop import Shop, publish, rows, shop, tables, with_splits
 
-from vasg import schemas, stages
+from vasg import schemas
 from vasg.config import load
-from vasg.publication import CONFIG as CONFIG_FILE
+from vasg.pipeline import stages
 from vasg.scoring.inputs import SPLITS
-from vasg.tables import Warehouse
+from vasg.warehouse.publication import CONFIG as CONFIG_FILE
+from vasg.warehouse.tables import Warehouse
 
 Run = Callable[..., int]
 CONFIG = """

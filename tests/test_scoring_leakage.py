@@ -12,8 +12,8 @@ import pytest
 from scoring_shop import Shop, publish, shop, tables
 from test_scoring_job import CONFIG, Run, run_score
 
-from vasg.runner import HOME, environment
-from vasg.tables import Warehouse
+from vasg.pipeline.runner import HOME, environment
+from vasg.warehouse.tables import Warehouse
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scoring_shop import Shop, publish, shop, with_splits
 
 from vasg.errors import DataError
-from vasg.feature_matrix import feature_matrix
+from vasg.features.matrix import feature_matrix
 from vasg.scoring import models, pictures
 from vasg.scoring.inputs import SPLITS
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 
 def scores(model: models.Model) -> np.ndarray:

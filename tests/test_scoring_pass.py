@@ -14,12 +14,13 @@ from pyspark.sql import SparkSession
 from scoring_shop import Shop, counts, rows, shop
 from sklearn.metrics import roc_auc_score
 
+from vasg.machine import bits
 from vasg.randomness import hash64
-from vasg.replicated import replicate
-from vasg.scoring import bits, kernel, models, tasks
+from vasg.scoring import kernel, models, tasks
 from vasg.scoring.blocks import Arrays, Best, Ranks, Settings, score_block
 from vasg.scoring.metrics import auc
 from vasg.scoring.recommendations import cold_places, merge
+from vasg.spark.replicated import replicate
 
 
 def run(shop: Shop, tile: int = 64, tile_rows: int = 4, block: int = 5, best: tuple[int, int] = (0, 0), seed: int = 3):

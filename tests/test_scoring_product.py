@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vasg.registers import COLUMNS, ROWS
+from vasg.machine.registers import COLUMNS, ROWS
 from vasg.scoring.product import packed, product, raise_to, singles
 
 numbers = st.integers(0, 2**20)

@@ -13,7 +13,7 @@ from split_oracle import PRODUCTS, USERS, Review, features_frame, pa_table, revi
 
 from vasg.config import Split
 from vasg.split import filter_users
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 
 def publish(root: Any, reviews: list[Review], pictured: list[str]) -> Warehouse:

@@ -14,11 +14,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from vasg import installation, schemas, stages
+import vasg
+from vasg import schemas
 from vasg.config import Config, from_dict
 from vasg.errors import InputMissing, UsageError
-from vasg.stages import Stage, fingerprint, is_up_to_date, run_date, stage
-from vasg.tables import Warehouse
+from vasg.pipeline import installation, stages
+from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
+from vasg.warehouse.tables import Warehouse
 
 
 @pytest.mark.parametrize("source", ["feature_file", "pictures"])
@@ -235,15 +237,15 @@ def test_an_edit_of_what_decides_a_table_and_of_nothing_else_is_another_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "vasg"
-    shutil.copytree(Path(stages.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(vasg.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(importlib.resources, "files", lambda _: package)
     versions = [stages.code_version()]
     assert versions[0] != hashlib.sha256().hexdigest()
     readers = ("report/page.py", "analysis/ibr.py", "sweep/plan.py", "demo/planted.py")
-    for name in (*readers, "cli.py", "doctor.py", "upkeep.py"):
+    for name in (*readers, "cli.py", "doctor.py", "warehouse/upkeep.py"):
         (package / name).write_text("# edited")
         assert stages.code_version() == versions[0], name
-    for name in ("job.py", "command_line.py", "scoring/gates.py", "training/stage.py"):
+    for name in ("pipeline/job.py", "command_line.py", "scoring/gates.py", "training/stage.py"):
         (package / name).write_text("# edited")
         assert stages.code_version() not in versions, name
         versions.append(stages.code_version())
@@ -251,7 +253,7 @@ def test_an_edit_of_what_decides_a_table_and_of_nothing_else_is_another_version(
 
 def test_no_stage_imports_what_its_code_version_leaves_out() -> None:
     """Otherwise an edit there would change results and pass for the same code."""
-    package = Path(stages.__file__).parent
+    package = Path(vasg.__file__).parent
     program = "import sys, runpy; runpy.run_path(sys.argv[1], run_name='loaded'); print(*sys.modules)"
     for job in sorted((package.parent / "jobs").glob("*.py")):
         loaded = subprocess.run(
@@ -260,7 +262,9 @@ def test_no_stage_imports_what_its_code_version_leaves_out() -> None:
         found = [
             name
             for name in loaded.split()
-            if name.startswith(tuple(f"vasg.{reader.removesuffix('.py')}" for reader in installation._READERS))
+            if name.startswith(
+                tuple(f"vasg.{reader.removesuffix('.py').replace('/', '.')}" for reader in installation._READERS)
+            )
         ]
         assert not found, job.name
 
@@ -270,7 +274,7 @@ def test_the_code_in_a_zip_is_the_same_code(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "vasg.zip", "w") as archive:
         for path in package.rglob("*.py"):
             archive.write(path, path.relative_to(package.parent))
-    code = "import vasg, vasg.stages; print(vasg.__file__); print(vasg.stages.code_version())"
+    code = "import vasg, vasg.pipeline.stages; print(vasg.__file__); print(vasg.pipeline.stages.code_version())"
     found = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(tmp_path / "vasg.zip")}, cwd=tmp_path,
         capture_output=True, text=True, check=True,

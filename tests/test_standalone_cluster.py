@@ -8,9 +8,9 @@ import pytest
 from cluster import Cluster
 
 from vasg.config import load
-from vasg.runner import HOME
-from vasg.stages import stages
-from vasg.tables import Warehouse
+from vasg.pipeline.runner import HOME
+from vasg.pipeline.stages import stages
+from vasg.warehouse.tables import Warehouse
 
 SMALL = (
     "train.workers=2", "train.epochs=1", "train.dim=8", "train.batch_walks=64", "train.decoder.hidden=[16]",

@@ -23,16 +23,16 @@ from test_stages import publish
 
 from vasg.config import Config, from_dict
 from vasg.errors import ConfigurationError, UsageError
-from vasg.publication import STAGED
-from vasg.runner import HOME, environment
-from vasg.stages import is_up_to_date, stages
+from vasg.pipeline.runner import HOME, environment
+from vasg.pipeline.stages import is_up_to_date, stages
 from vasg.sweep import command, runs
 from vasg.sweep.picture import draw
 from vasg.sweep.plan import Point, Run, make_plan
 from vasg.sweep.results import MEASURES, band, summarise, table
 from vasg.sweep.runs import Runs
 from vasg.sweep.share import adopt
-from vasg.tables import Warehouse
+from vasg.warehouse.publication import STAGED
+from vasg.warehouse.tables import Warehouse
 
 BASE = "[features]\nsource = 'feature_file'\n[train]\ndim = 20\n"
 

@@ -13,7 +13,7 @@ from vasg.sweep.models import compare, table
 from vasg.sweep.plan import Run
 from vasg.sweep.results import summarise
 from vasg.sweep.results import table as table_of_curve
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 USERS, PRODUCTS = 40, 30
 

@@ -16,10 +16,10 @@ from damage import empty, flip_a_bit, truncate
 from pyspark.sql import SparkSession
 
 from vasg import schemas
-from vasg.catalog import Catalogs
 from vasg.errors import ConfigurationError, DataError, InputMissing, OutputError, TryLater
-from vasg.publication import MANIFEST, STAGED
-from vasg.tables import Warehouse
+from vasg.warehouse.catalog import Catalogs
+from vasg.warehouse.publication import MANIFEST, STAGED
+from vasg.warehouse.tables import Warehouse
 
 
 def uncovered(*ids: str) -> pa.Table:
@@ -143,7 +143,7 @@ def test_a_root_is_just_that_folder_whatever_its_name(tmp_path: Path, spark: Spa
 def test_what_executors_wrote_elsewhere_is_not_taken_for_an_empty_table(
     tmp_path: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vasg.publication.address", lambda path: f"file://{tmp_path}/another_host{path}")
+    monkeypatch.setattr("vasg.warehouse.publication.address", lambda path: f"file://{tmp_path}/another_host{path}")
     frame = spark.createDataFrame(
         [("u", "p", 1.0, 0)], "user_id string, product_id string, rating float, timestamp long"
     )

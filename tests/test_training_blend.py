@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
-from vasg.tables import Warehouse
 from vasg.training import validation
 from vasg.training.blend import _WEIGHTS, Blend, blended_terms, choose
 from vasg.training.compress import Moments, compression
@@ -26,6 +25,7 @@ from vasg.training.publish import write_blend
 from vasg.training.terms import Vectors, all_terms
 from vasg.training.worker import train
 from vasg.training.workers import Workers
+from vasg.warehouse.tables import Warehouse
 
 TASTE = np.eye(2)[np.arange(USERS) % 2]
 STYLE = np.eye(2)[np.arange(WARM + COLD) % 2]

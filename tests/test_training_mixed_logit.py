@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from vasg.components import principal_components
+from vasg.features.components import principal_components
 from vasg.training.mixed_logit import Catalogue, catalogue, mixed_logit, newton
 
 USERS, WARM, COLD, DIM_I = 5, 9, 3, 4

@@ -8,11 +8,11 @@ import pytest
 from scoring_shop import publish, shop, tables
 
 from vasg.config import from_dict
-from vasg.tables import Warehouse
 from vasg.training.plan import Plan, make_plan
 from vasg.training.worker import train
 from vasg.training.workers import Workers
 from vasg.walks.layout import table
+from vasg.warehouse.tables import Warehouse
 
 CONFIG = from_dict({"features": {"source": "feature_file", "path": "none.b"}, "train": {"dim": 4}})
 USERS, WARM, COLD = 40, 30, 5

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vasg.components import principal_components
+from vasg.features.components import principal_components
 from vasg.training.visual_prior import FINE, SMOOTH, Detail, _covariance, visual_prior
 
 USERS, WARM, COLD, DIM = 400, 600, 100, 12

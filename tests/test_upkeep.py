@@ -10,9 +10,9 @@ from test_lock import kill_while_holding
 from vasg import schemas
 from vasg.cli import main
 from vasg.errors import DataError, InputMissing, TryLater
-from vasg.publication import MANIFEST, STAGED
-from vasg.tables import Warehouse
-from vasg.upkeep import gc, history, rollback
+from vasg.warehouse.publication import MANIFEST, STAGED
+from vasg.warehouse.tables import Warehouse
+from vasg.warehouse.upkeep import gc, history, rollback
 
 WRITES = {"preprocess_reviews": ("reviews", "rejects"), "score": ("uncovered", "metrics")}
 

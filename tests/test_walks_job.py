@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from test_walks import adjacency, oracle
 
 from vasg import schemas
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 U, W = 30, 25
 LENGTH, REPEATS, SEED = 10, 3, 5  # longer than the partitioned strategy goes between two writes of its state

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from vasg.runner import run
+    from vasg.pipeline.runner import run
 
     return run(
         arguments.config, arguments.root, arguments.first, arguments.last, arguments.set, arguments.properties_file,
@@ -102,7 +102,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 
 def _path(arguments: argparse.Namespace) -> int:
-    from vasg.tables import Warehouse
+    from vasg.warehouse.tables import Warehouse
 
     print(Warehouse(arguments.root).path(arguments.table))
     return 0
@@ -116,14 +116,14 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    from vasg.upkeep import history
+    from vasg.warehouse.upkeep import history
 
     print(*history(arguments.root), sep="\n")
     return 0
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    from vasg.upkeep import rollback
+    from vasg.warehouse.upkeep import rollback
 
     changed = rollback(arguments.root, own_run_id("rollback"), arguments.tables, arguments.to)
     print(f"rolled back: {', '.join(changed)}" if changed else "nothing to roll back: these versions are current")
@@ -131,7 +131,7 @@ def _rollback(arguments: argparse.Namespace) -> int:
 
 
 def _gc(arguments: argparse.Namespace) -> int:
-    from vasg.upkeep import gc
+    from vasg.warehouse.upkeep import gc
 
     removed = gc(arguments.root, own_run_id("gc"), arguments.keep)
     print(

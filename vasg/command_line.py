@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from vasg.errors import UsageError, expected, java_cause
-from vasg.preflight import executor_fault
+from vasg.spark.preflight import executor_fault
 
 
 class Parser(argparse.ArgumentParser):

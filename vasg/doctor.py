@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from vasg.cores import cores
 from vasg.errors import ConfigurationError
+from vasg.machine.cores import cores
 
 JAVA_VERSIONS = (17, 21)
 _SETUP = "run make setup"

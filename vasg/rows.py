@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from vasg.cores import cores
+from vasg.machine.cores import cores
 
 _BATCH = 1024  # rows at a time: 16 MiB of features of 4,096
 

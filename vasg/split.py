@@ -17,8 +17,8 @@ from pyspark.sql import functions as F
 
 from vasg.config import Split
 from vasg.errors import DataError
-from vasg.job import Job
 from vasg.nodes import PARTS, interactions, number_nodes, numbered, persisted
+from vasg.pipeline.job import Job
 from vasg.randomness import hash64, uniform
 
 Counts = dict[str, int]

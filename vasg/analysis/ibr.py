@@ -18,7 +18,7 @@ from scipy.special import expit, log_expit
 
 from vasg.analysis.pairs import Pairs
 from vasg.analysis.separation import auc
-from vasg.components import fitted_products, principal_components
+from vasg.features.components import fitted_products, principal_components
 
 _COMPONENTS = 512  # of the features: what varies less is left out, so that an iteration takes seconds at 4,096 numbers
 _ITERATIONS = 200

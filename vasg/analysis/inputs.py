@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vasg.feature_matrix import feature_matrix
+from vasg.features.matrix import feature_matrix
 from vasg.scoring.inputs import Purchases, read_embeddings, read_purchases
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 
 @dataclass(frozen=True)

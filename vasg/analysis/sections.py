@@ -4,7 +4,7 @@ from vasg.analysis import cosine_density, linear_section, projection, relations
 from vasg.analysis.inputs import read_inputs
 from vasg.analysis.section import Section
 from vasg.config import Config
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 
 def sections(warehouse: Warehouse, config: Config) -> list[Section]:

@@ -11,7 +11,7 @@ from vasg.command_line import Parser
 from vasg.demo.oracle import oracle_vectors
 from vasg.demo.planted import Floats
 from vasg.errors import VasgError
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 _FIRST = 10  # of a list
 _SETTINGS = [("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all")]

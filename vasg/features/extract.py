@@ -24,9 +24,9 @@ from vasg.features.encoders import Encoder, facts, load_encoder
 from vasg.features.pattern import PathPattern
 from vasg.features.pictures import EMPTY, MAX_BYTES, PictureError, decode
 from vasg.ingest.rejects import check_limit
-from vasg.parts import Target, write_tables
-from vasg.publication import Part, describe
-from vasg.spark_paths import address, literal
+from vasg.spark.parts import Target, write_tables
+from vasg.spark.paths import address, literal
+from vasg.warehouse.publication import Part, describe
 
 FEATURES, REJECTS = "image_features", "rejected_pictures"
 TOO_LARGE, WRONG_PATH, SURPLUS, NOT_FINITE, ALL_ZERO = (

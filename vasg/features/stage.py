@@ -1,7 +1,7 @@
 """The stage extract_features."""
 
 from vasg.features.extract import FEATURES, REJECTS, extract_features
-from vasg.job import Job
+from vasg.pipeline.job import Job
 
 
 def body(job: Job) -> None:

@@ -18,8 +18,8 @@ from vasg import schemas
 from vasg.config import Features
 from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
 from vasg.ingest.rejects import Records, separated
-from vasg.parts import write_parts
-from vasg.publication import Part
+from vasg.spark.parts import write_parts
+from vasg.warehouse.publication import Part
 
 ID_BYTES = 10
 _CHUNK_BYTES, _CHUNK_RECORDS = 32 << 20, 4096  # what a task holds at once, and the size of a row group

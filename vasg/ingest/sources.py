@@ -11,7 +11,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 
 from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
-from vasg.spark_paths import address
+from vasg.spark.paths import address
 
 _CHUNK = 1 << 16
 _PARQUET_READER = (

@@ -10,7 +10,7 @@ from vasg.ingest.feature_file import feature_file, read_ids, write_features
 from vasg.ingest.metadata import read_metadata
 from vasg.ingest.rejects import Records
 from vasg.ingest.reviews import read_reviews
-from vasg.job import Job
+from vasg.pipeline.job import Job
 
 
 def body(job: Job) -> None:

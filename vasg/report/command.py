@@ -7,7 +7,6 @@ from matplotlib import rc_context
 from vasg.analysis.sections import sections
 from vasg.analysis.thumbnails import thumbnails
 from vasg.errors import OutputError
-from vasg.files import make_directory, write_atomically
 from vasg.report import coverage, quality
 from vasg.report.analyses import analysis_chapter
 from vasg.report.charts import STYLE
@@ -17,6 +16,7 @@ from vasg.report.run import Run, outdated, published_run
 from vasg.report.run_card import run_card
 from vasg.report.strips import strips_chapter
 from vasg.report.training import training_chapter
+from vasg.warehouse.files import make_directory, write_atomically
 
 
 def report(root: str, out: str | None = None) -> Path:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vasg.config import Config, load
-from vasg.publication import CONFIG
-from vasg.stages import Stage, stages
-from vasg.tables import Warehouse
+from vasg.pipeline.stages import Stage, stages
+from vasg.warehouse.publication import CONFIG
+from vasg.warehouse.tables import Warehouse
 
 
 @dataclass(frozen=True)

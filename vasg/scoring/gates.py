@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from vasg.config import Config, Gates, to_dict
 from vasg.errors import DataError
-from vasg.publication import Part
 from vasg.scoring.bootstrap import FEWEST_PAIRS
 from vasg.scoring.models import PUBLISHED
-from vasg.tables import Warehouse
+from vasg.warehouse.publication import Part
+from vasg.warehouse.tables import Warehouse
 
 FACT = "gates"  # the manifest's fact that holds the figures
 _COMPARABLE = {  # whoever changes one of these wants other lists: they are not held against the last version

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.errors import DataError
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 SPLITS = ("train", "validation_warm", "validation_cold", "test_warm", "test_cold")
 ORIGINS = ("trained", "mapped")

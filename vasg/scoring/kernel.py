@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from vasg.scoring import bits
+from vasg.machine import bits
 
 _WIDTH = bits.WIDTH
 

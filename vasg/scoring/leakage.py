@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from vasg import schemas
 from vasg.errors import DataError
 from vasg.scoring.inputs import ORIGINS, SPLITS, Embeddings, Purchases
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 _WALKS = 16_384  # that are looked at
 _MADE_FROM_PURCHASES = {"generate_walks": "walks", "train": "embeddings"}  # stage -> what it made

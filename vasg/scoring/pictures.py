@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from vasg.components import principal_components
+from vasg.features.components import principal_components
 from vasg.randomness import hash64
 from vasg.rows import unit
 from vasg.scoring.inputs import Purchases

@@ -11,8 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from vasg.prefetch import prefetch
-from vasg.registers import COLUMNS, ROWS, multiply
+from vasg.machine.prefetch import prefetch
+from vasg.machine.registers import COLUMNS, ROWS, multiply
 
 _DEPTH = 128  # of what is added up at a time: its columns stay in the L1 cache
 # dimensions of what is turned at a time: products are read line after line, and written within the L1 cache

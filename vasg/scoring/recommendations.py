@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import schemas
-from vasg.publication import Part
 from vasg.randomness import hash64
 from vasg.scoring.blocks import Best
 from vasg.scoring.inputs import Embeddings, Purchases
+from vasg.warehouse.publication import Part
 
 
 def cold_places(top_k: int, max_cold_share: float) -> int:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
 from vasg import schemas
-from vasg.feature_matrix import feature_matrix
-from vasg.job import Job
-from vasg.replicated import replicate
+from vasg.features.matrix import feature_matrix
+from vasg.pipeline.job import Job
 from vasg.scoring import gates, leakage, models, pictures, recommendations, tasks
 from vasg.scoring.blocks import Settings
 from vasg.scoring.inputs import Purchases, read_baseline, read_embeddings, read_purchases
 from vasg.scoring.metrics import metrics
+from vasg.spark.replicated import replicate
 from vasg.split import held_out
 
 _FEW = 5  # train purchases of a product, at most, that make it few-shot

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from vasg import schemas
-from vasg.files import write_atomically
-from vasg.parts import Target, write_numbered
-from vasg.publication import Part
-from vasg.replicated import Replicated, replicate
 from vasg.scoring import recommendations
 from vasg.scoring.blocks import USERS, Arrays, Ranks, Settings, score_block
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Model
+from vasg.spark.parts import Target, write_numbered
+from vasg.spark.replicated import Replicated, replicate
+from vasg.warehouse.files import write_atomically
+from vasg.warehouse.publication import Part
 
 _MOST_BLOCKS = 1000
 _BLOCK = 4 * USERS  # users of a block, at least

@@ -11,8 +11,6 @@ import pandas as pd
 
 from vasg.command_line import new_run_id
 from vasg.errors import UsageError
-from vasg.files import make_directory, write_atomically
-from vasg.lock import lock
 from vasg.signals import ends_in_order
 from vasg.sweep.models import compare
 from vasg.sweep.models import table as table_of_models
@@ -20,6 +18,8 @@ from vasg.sweep.picture import draw
 from vasg.sweep.plan import Plan, make_plan
 from vasg.sweep.results import collect, summarise, table
 from vasg.sweep.runs import Runs, last_words
+from vasg.warehouse.files import make_directory, write_atomically
+from vasg.warehouse.lock import lock
 
 
 def sweep(

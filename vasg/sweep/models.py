@@ -13,7 +13,7 @@ from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.metrics import auc
 from vasg.scoring.models import PUBLISHED
 from vasg.sweep.plan import Run
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 CASES = (("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all"))
 _RESAMPLES = 1000

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vasg.files import write_atomically
 from vasg.sweep.plan import Point, is_number
 from vasg.sweep.results import MEASURES, legend
+from vasg.warehouse.files import write_atomically
 
 _ROWS = {"AUC": ("mean", "low", "high"), "difference from base": ("difference", "difference_low", "difference_high")}
 _WIDE = 10  # numbers that span this factor or more stand on a logarithmic axis

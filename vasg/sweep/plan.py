@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from vasg.config import Config, load
 from vasg.errors import ConfigurationError, UsageError
-from vasg.stages import run_date, stages
+from vasg.pipeline.stages import run_date, stages
 
 
 @dataclass(frozen=True, eq=False)

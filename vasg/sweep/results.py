@@ -12,7 +12,7 @@ from scipy import stats
 from vasg.scoring.models import PUBLISHED
 from vasg.sweep.models import difference
 from vasg.sweep.plan import Plan, Run
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
 MEASURES = {  # pairs, setting, candidates -> what a picture calls the AUC
     ("validation", "warm", "sample"): "validation, warm",

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from vasg.config import to_toml
 from vasg.errors import TryLater
-from vasg.files import write_atomically
+from vasg.pipeline.stages import is_up_to_date, stages
 from vasg.signals import end_groups, shell_code
-from vasg.stages import is_up_to_date, stages
 from vasg.sweep.plan import Run
 from vasg.sweep.share import adopt
-from vasg.tables import Warehouse
+from vasg.warehouse.files import write_atomically
+from vasg.warehouse.tables import Warehouse
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 45.0  # more than a run gives what is left of its stage, which would outlive it if killed earlier

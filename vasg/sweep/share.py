@@ -4,10 +4,10 @@ import os
 import shutil
 
 from vasg.config import Config
-from vasg.files import make_directory, sync
-from vasg.publication import STAGED
-from vasg.stages import Stage, fingerprint, is_up_to_date, stages
-from vasg.tables import Warehouse
+from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, stages
+from vasg.warehouse.files import make_directory, sync
+from vasg.warehouse.publication import STAGED
+from vasg.warehouse.tables import Warehouse
 
 
 def adopt(source: Warehouse, target: Warehouse, config: Config, run_id: str) -> None:

@@ -13,7 +13,7 @@ from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import mean_poisson_deviance
 from sklearn.preprocessing import PolynomialFeatures
 
-from vasg.components import fitted_products
+from vasg.features.components import fitted_products
 from vasg.rows import transformed
 
 _COMPONENTS, _SQUARED = 64, 8

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vasg import randomness
-from vasg.components import fitted_products, principal_components
+from vasg.features.components import fitted_products, principal_components
 from vasg.training import validation
 
 _FACTORS, _VISUAL = 20, 100

@@ -9,8 +9,8 @@ import torch
 
 from vasg.errors import DataError
 from vasg.failpoints import failpoint
-from vasg.files import write_atomically
 from vasg.training.workers import Workers
+from vasg.warehouse.files import write_atomically
 
 _COMPLETE = "complete.json"
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vasg.components import fitted_products
+from vasg.features.components import fitted_products
 
 _CHUNK = 1024  # products measured at a time
 

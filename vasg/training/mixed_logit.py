@@ -22,8 +22,8 @@ from scipy.sparse import csr_array
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from vasg.components import fitted_products
-from vasg.cores import cores
+from vasg.features.components import fitted_products
+from vasg.machine.cores import cores
 from vasg.randomness import seed_of_32_bits
 from vasg.rows import spread
 

@@ -8,11 +8,11 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from vasg.cores import cores
-from vasg.files import write_atomically
+from vasg.machine.cores import cores
 from vasg.training import bpr
 from vasg.training.plan import Plan, save
 from vasg.training.workers import Workers
+from vasg.warehouse.files import write_atomically
 
 PAIRWISE = ("vbpr", "bpr")
 

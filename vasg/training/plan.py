@@ -10,17 +10,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import randomness
-from vasg.components import principal_components
 from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError, InputMissing
-from vasg.feature_matrix import feature_matrix
-from vasg.files import write_atomically
-from vasg.tables import Warehouse
+from vasg.features.components import principal_components
+from vasg.features.matrix import feature_matrix
 from vasg.training.appeal import appeal
 from vasg.training.co_purchases import co_purchases
 from vasg.training.mixed_logit import mixed_logit
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
+from vasg.warehouse.files import write_atomically
+from vasg.warehouse.tables import Warehouse
 
 Log = list[tuple[str, int, str, float]]  # what a training reports: phase, epoch, quantity, value
 

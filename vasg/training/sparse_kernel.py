@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from vasg.registers import WIDTH, add_products, add_rows
+from vasg.machine.registers import WIDTH, add_products, add_rows
 
 _DEPTH = 64  # rows of a tile, which makes it 24 KiB
 _ROWS = 512  # rows of the result on their way at a time: 192 KiB of the L2 cache

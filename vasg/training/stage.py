@@ -9,8 +9,8 @@ import pyarrow as pa
 from vasg import schemas
 from vasg.config import LEARNING_RATES
 from vasg.errors import TryLater
-from vasg.job import Job
-from vasg.stages import fingerprint
+from vasg.pipeline.job import Job
+from vasg.pipeline.stages import fingerprint
 from vasg.training.plan import Log, Plan, make_plan
 from vasg.training.worker import train
 from vasg.training.workers import SESSION, launch

@@ -19,7 +19,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 
 from vasg import randomness
-from vasg.components import fitted_products
+from vasg.features.components import fitted_products
 from vasg.rows import unit
 
 _MEMBERS = 8  # products of a cluster, at least, on average

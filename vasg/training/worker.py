@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vasg.cores import cores
 from vasg.errors import ConfigurationError
+from vasg.machine.cores import cores
 from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
 from vasg.training.baselines import skip_gram_plan, write_pairwise

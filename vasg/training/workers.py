@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from vasg.errors import TryLater, VasgError, error_named, expected, first_line, java_cause
-from vasg.files import write_atomically
 from vasg.training.host import Host
+from vasg.warehouse.files import write_atomically
 
 # Of Horovod's looks for work, in milliseconds, where it has next to none; its own 1 keeps a quarter of a core busy
 _SELDOM = "25"

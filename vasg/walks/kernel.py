@@ -5,7 +5,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from vasg.prefetch import prefetch
+from vasg.machine.prefetch import prefetch
 from vasg.randomness import GOLDEN, below, mix64
 
 _INTERLEAVED = 64  # walks in flight: enough loads at once to hide memory latency, few enough to stay in the L1 cache

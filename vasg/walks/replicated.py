@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from vasg.config import Config
-from vasg.parts import write_numbered
-from vasg.publication import Part
 from vasg.randomness import stream_key
-from vasg.replicated import Replicated, replicate
+from vasg.spark.parts import write_numbered
+from vasg.spark.replicated import Replicated, replicate
 from vasg.walks import kernel, layout
 from vasg.walks.graph import Graph
 from vasg.walks.layout import Layout
+from vasg.warehouse.publication import Part
 
 
 def write_walks(

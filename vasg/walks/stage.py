@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from vasg.job import Job
+from vasg.pipeline.job import Job
 from vasg.walks import graph, layout, replicated
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
-from vasg.publication import Part, describe
+from vasg.warehouse.publication import Part, describe
 
 Transform = Callable[[Iterator[pa.RecordBatch]], Iterable[pa.Table]]
 NamedTransform = Callable[[Iterator[pa.RecordBatch]], Iterable[tuple[str, pa.Table]]]

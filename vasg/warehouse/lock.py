@@ -21,7 +21,7 @@ from typing import Any
 
 from vasg.errors import TryLater
 from vasg.failpoints import failpoint
-from vasg.files import create_exclusively
+from vasg.warehouse.files import create_exclusively
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 300.0  # without a heartbeat, a run elsewhere counts as dead

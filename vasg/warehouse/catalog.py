@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vasg.errors import DataError, TryLater
-from vasg.files import create_exclusively, make_directory
+from vasg.warehouse.files import create_exclusively, make_directory
 
 NOTHING: dict[str, Any] = {"sequence": 0, "tables": {}, "stages": {}}
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 _VARIABLE, _PREFIX = "NUMBA_CACHE_DIR", "vasg-kernels-"
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def use() -> None:

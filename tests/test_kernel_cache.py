@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vasg import kernels
-from vasg.runner import HOME, environment
+from vasg.machine import kernel_cache
+from vasg.pipeline.runner import HOME, environment
 
 DRAWS = (
     "import vasg.randomness as r; print(__import__('os').environ['NUMBA_CACHE_DIR'], r.normal(1, 'sample', 2, [3])[0])"
@@ -42,19 +42,19 @@ def test_a_kernel_does_not_outlive_what_it_calls(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written_a_folder_of_our_own_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(kernels, "_PACKAGE", tmp_path / "file")  # in which there can be no folder
+    monkeypatch.setattr(kernel_cache, "_PACKAGE", tmp_path / "file")  # in which there can be no folder
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(kernels.tempfile, "tempdir", None)
-    folder = kernels._folder("vasg-kernels-0")
-    assert folder == tmp_path / f"vasg-kernels-0-{os.getuid()}" == kernels._folder("vasg-kernels-0")
+    monkeypatch.setattr(kernel_cache.tempfile, "tempdir", None)
+    folder = kernel_cache._folder("vasg-kernels-0")
+    assert folder == tmp_path / f"vasg-kernels-0-{os.getuid()}" == kernel_cache._folder("vasg-kernels-0")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.chmod(0o777)  # others could have put something there
-    other = kernels._folder("vasg-kernels-0")
+    other = kernel_cache._folder("vasg-kernels-0")
     assert other.parent == tmp_path
     assert other != folder
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert kernels._folder("vasg-kernels-0") == tmp_path / ".cache" / "vasg" / "vasg-kernels-0"
+    assert kernel_cache._folder("vasg-kernels-0") == tmp_path / ".cache" / "vasg" / "vasg-kernels-0"
 
 
 def test_no_module_comes_from_the_folder_of_the_caller(tmp_path: Path) -> None:

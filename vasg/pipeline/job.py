@@ -13,12 +13,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vasg.command_line import Parser, add_arguments, complain, new_run_id
 from vasg.config import Config, load, to_toml
-from vasg.installation import made_with
-from vasg.publication import Publication
-from vasg.session import Session, wait_for_ended
+from vasg.pipeline.installation import made_with
+from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
 from vasg.signals import ends_in_order
-from vasg.stages import Stage, fingerprint, is_up_to_date, run_date, stage
-from vasg.tables import Warehouse
+from vasg.spark.session import Session, wait_for_ended
+from vasg.warehouse.publication import Publication
+from vasg.warehouse.tables import Warehouse
 
 
 class Job:

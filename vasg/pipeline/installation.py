@@ -9,11 +9,11 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from vasg import __version__
-from vasg.cores import cores
+from vasg.machine.cores import cores
 
 _PACKAGES = ("pyspark", "torch", "horovod", "petastorm", "pyarrow", "numpy")
 # What no stage uses: it reads finished tables, puts earlier ones back, or makes what is read.
-_READERS = ("report", "analysis", "sweep", "demo", "cli.py", "doctor.py", "upkeep.py")
+_READERS = ("report", "analysis", "sweep", "demo", "cli.py", "doctor.py", "warehouse/upkeep.py")
 
 
 def machine() -> str:
@@ -40,13 +40,14 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
-def _sources(folder: Traversable, leave_out: tuple[str, ...] = ()) -> Iterator[bytes]:
+def _sources(folder: Traversable, leave_out: tuple[str, ...], prefix: str = "") -> Iterator[bytes]:
     """All Python files below a folder of the package, which may be inside a zip (``--py-files``)."""
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.name in leave_out:
+        name = prefix + entry.name
+        if name in leave_out:
             continue
         if entry.is_dir():
-            yield from _sources(entry)
+            yield from _sources(entry, leave_out, f"{name}/")
         elif entry.name.endswith(".py"):
             yield entry.read_bytes()
 

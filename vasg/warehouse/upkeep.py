@@ -10,11 +10,11 @@ from typing import Any
 
 from vasg.errors import InputMissing
 from vasg.failpoints import failpoint
-from vasg.files import sync
-from vasg.publication import MANIFEST, remove_version
-from vasg.tables import Warehouse, folders, is_abandoned
+from vasg.warehouse.files import sync
+from vasg.warehouse.publication import MANIFEST, remove_version
+from vasg.warehouse.tables import Warehouse, folders, is_abandoned
 
-_TEMPORARY = re.compile(r"\.(lock|\d{8}\.json)\.[0-9a-f]{8}")  # of vasg.files, left by a killed process
+_TEMPORARY = re.compile(r"\.(lock|\d{8}\.json)\.[0-9a-f]{8}")  # of vasg.warehouse.files, left by a killed process
 _CHECKPOINT = re.compile(r"[0-9a-f]{16}")
 
 Catalog = dict[str, Any]

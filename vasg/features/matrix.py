@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import schemas
-from vasg.cores import cores
 from vasg.errors import DataError
-from vasg.tables import Warehouse
+from vasg.machine.cores import cores
+from vasg.warehouse.tables import Warehouse
 
 _BATCH = 1024  # rows read at a time: 16 MiB of features of 4,096
 _HALF_LARGEST = 65504.0

@@ -9,7 +9,7 @@ from threading import Thread
 from pyspark.sql import SparkSession
 
 from vasg.errors import ConfigurationError, TryLater, expected, java_cause
-from vasg.preflight import preflight
+from vasg.spark.preflight import preflight
 
 # Results depend on these, so they are set here and not left to a properties file.
 SESSION = {

@@ -17,12 +17,12 @@ import pyspark
 from vasg.command_line import new_run_id
 from vasg.config import Config, load
 from vasg.errors import EXIT_CODES, ConfigurationError, UsageError
-from vasg.job import describe, keep
+from vasg.pipeline.job import describe, keep
+from vasg.pipeline.stages import NO_PICTURES, Stage, is_up_to_date, stage, stages
 from vasg.signals import ends_in_order, passed_on, shell_code
-from vasg.stages import NO_PICTURES, Stage, is_up_to_date, stage, stages
-from vasg.tables import Warehouse
+from vasg.warehouse.tables import Warehouse
 
-HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[1]))
+HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[2]))
 # of a log: our command, Java's stack, Spark's own lines, and what its script stumbles over next
 _NOISE = re.compile(r"\$ |\s+at |\s*\.\.\. \d+ more|\d\d/\d\d/\d\d |.*: CMD: bad array subscript")
 CLASSES = Path(sys.prefix, "spark-classes.jsa")  # Spark's Java classes as Java maps them, see scripts/setup.sh

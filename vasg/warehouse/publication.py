@@ -18,17 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vasg import schemas
-from vasg.catalog import now
-from vasg.cores import cores
 from vasg.errors import ConfigurationError, DataError
 from vasg.failpoints import failpoint
-from vasg.files import make_directory, sha256, sync, write_atomically
-from vasg.spark_paths import address
+from vasg.machine.cores import cores
+from vasg.spark.paths import address
+from vasg.warehouse.catalog import now
+from vasg.warehouse.files import make_directory, sha256, sync, write_atomically
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from vasg.tables import Warehouse
+    from vasg.warehouse.tables import Warehouse
 
 MANIFEST, CONFIG, STAGED = "_manifest.json", "_config.toml", "_staged"
 

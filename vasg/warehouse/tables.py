@@ -27,13 +27,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vasg import schemas
-from vasg.catalog import Catalogs
-from vasg.cores import cores
 from vasg.errors import DataError, InputMissing, UsageError
-from vasg.files import make_directory, sha256
-from vasg.lock import lock
-from vasg.publication import MANIFEST, STAGED, Part, Publication, remove_version
-from vasg.spark_paths import address, literal
+from vasg.machine.cores import cores
+from vasg.spark.paths import address, literal
+from vasg.warehouse.catalog import Catalogs
+from vasg.warehouse.files import make_directory, sha256
+from vasg.warehouse.lock import lock
+from vasg.warehouse.publication import MANIFEST, STAGED, Part, Publication, remove_version
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
