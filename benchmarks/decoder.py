@@ -15,7 +15,7 @@ from benchmarks.data import Shop
 from vasg.config import Decoder
 from vasg.training import dropout
 from vasg.training.decoder import Layers, in_halves
-from vasg.training.worker import _keep_memory
+from vasg.training.worker import keep_memory
 
 _PRODUCTS, _PASSES = 256, 10
 
@@ -23,7 +23,7 @@ _PRODUCTS, _PASSES = 256, 10
 def run(shop: Shop, rounds: int) -> list[measure.Result]:
     """Products a second on one core, forward and backward, at the paper's sizes and an untrained decoder's zeros."""
     torch.set_num_threads(1)
-    _keep_memory()  # as a worker does, for both
+    keep_memory()  # as a worker does, for both
     settings = Decoder()
     sizes = [100, *settings.hidden, 4096]
     x, feature = torch.randn(_PRODUCTS, sizes[0]), torch.randn(_PRODUCTS, sizes[-1])

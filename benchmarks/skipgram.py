@@ -20,7 +20,7 @@ from vasg.training.features import Features
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
 from vasg.training.walk_reader import FileGroup, steps_per_epoch
-from vasg.training.worker import _skip_gram, choose_device
+from vasg.training.worker import choose_device, skip_gram_epochs
 from vasg.training.workers import Workers, launch
 from vasg.walks import kernel, layout
 
@@ -68,7 +68,7 @@ def _train(workers: Workers, plan: Plan) -> float:
     model = Vasg(plan, workers, Features(plan.features, plan.has_feature, plan.warm, device), device, visual=False)
     workers.wait()
     started = time.perf_counter()
-    _skip_gram(plan, workers, model, "skipgram")
+    skip_gram_epochs(plan, workers, model, "skipgram")
     return time.perf_counter() - started
 
 
@@ -80,7 +80,7 @@ def held(workers: Workers, plan: Plan) -> tuple[float, float]:
     before = _status("VmRSS")
     model = Vasg(plan, workers, features, torch.device("cpu"), visual=False)
     share = sum(x.numel() * x.element_size() for x in model.rows.state().values()) / 2**20
-    _skip_gram(plan, workers, model, "skipgram")
+    skip_gram_epochs(plan, workers, model, "skipgram")
     both: Any = workers.total(torch.tensor([share, _status("VmHWM") - before]), "held") / workers.size
     return float(both[0]), float(both[1])
 
@@ -106,8 +106,7 @@ def plan(shop: Shop, walks: Any, directory: Path) -> Plan:
     arrays = {
         "features": np.zeros((shop.products, 8), np.float16), "has_feature": np.zeros(shop.products, bool), "degree": degree,
         "pairs": np.zeros((0, 2), np.int64), "prior": np.zeros((0, 0), np.float32),
-        "smooth_prior": np.zeros((0, 0), np.float32), "mixed_logit": np.zeros((0, 0), np.float32),
-        "co_purchases": np.zeros((0, 0), np.float32), "appeal": np.zeros(0, np.float32),
+        "smooth_prior": np.zeros((0, 0), np.float32), "pictures": np.zeros((0, 0), np.float32), "appeal": np.zeros(0, np.float32),
         "validation": np.zeros((0, 2), np.int64), "candidates": np.zeros(0, np.int64), "known": np.zeros((0, 0), bool),
     }  # fmt: skip
     for name, array in arrays.items():

@@ -54,12 +54,12 @@ def ours(pairs: Path, features: Path) -> dict[str, float]:
     started = time.perf_counter()
     looks = bpr.components(np.load(features, mmap_mode="r"), np.ones(warm, bool), warm, 0)
     once = time.perf_counter() - started
-    model, stop = bpr._start(users, looks, 0), Event()
-    bpr._epoch(model, bought[:8], warm, 0, 0.01, 0, stop)  # compiled
+    model, stop = bpr.start(users, looks, 0), Event()
+    bpr.run_epoch(model, bought[:8], warm, 0, 0.01, 0, stop)  # compiled
     seconds, cpu = [], time.process_time()
     for epoch in range(_EPOCHS):
         started = time.perf_counter()
-        bpr._epoch(model, bought, warm, epoch, 0.01, 0, stop)
+        bpr.run_epoch(model, bought, warm, epoch, 0.01, 0, stop)
         seconds.append(time.perf_counter() - started)
     cpu = (time.process_time() - cpu) / _EPOCHS
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -21,7 +21,7 @@ from vasg.features.matrix import feature_matrix
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.inputs import Purchases, read_purchases
 from vasg.training import bpr
-from vasg.training.plan import _interactions, _validation_sample
+from vasg.training.plan import interactions, validation_sample
 from vasg.warehouse.tables import Warehouse
 
 _EPOCHS = 50  # of Cornac, its default
@@ -37,7 +37,7 @@ def main(root: Path, seeds: list[int]) -> None:
     purchases = read_purchases(Warehouse(root))
     features, has_feature = feature_matrix(Warehouse(root), purchases.product_ids)
     pairs = np.column_stack([purchases.user, purchases.product])
-    nodes = _interactions(Warehouse(root))
+    nodes = interactions(Warehouse(root))
     train = pairs[purchases.of("train")]
     results, found = [], {}
     with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
@@ -77,14 +77,14 @@ def ours(
 ) -> Iterator[tuple[str, Vectors]]:  # fmt: skip
     """As a run trains it; and with Cornac's regularisation and epochs on features as they are."""
     users, warm = purchases.users, purchases.warm
-    sample = _validation_sample(*nodes, users, warm, seed)
+    sample = validation_sample(*nodes, users, warm, seed)
     held_out = bpr.Validation(sample["validation"] - [0, users], sample["candidates"] - users, sample["known"])
     yield "ours", bpr.bpr(train, users, warm, looks, held_out, seed)
     plain = features.astype(np.float32)
     plain /= np.sqrt(np.square(plain[:warm]).sum(1).mean())
-    model = bpr._start(users, plain, seed)
+    model = bpr.start(users, plain, seed)
     for epoch in range(_EPOCHS):
-        bpr._epoch(model, train, warm, epoch, _LIKE_CORNAC, seed, Event())
+        bpr.run_epoch(model, train, warm, epoch, _LIKE_CORNAC, seed, Event())
     yield "ours, like Cornac", model.vectors(warm)
 
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
 from vasg.training import validation
+from vasg.training.beside import BESIDE, file_of, learn_beside
 from vasg.training.blend import _WEIGHTS, Blend, blended_terms, choose
 from vasg.training.compress import Moments, compression
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
-from vasg.training.pairwise import pairwise_file, train_pairwise
-from vasg.training.plan import Plan, _interactions, _validation_sample
+from vasg.training.plan import Plan, interactions, validation_sample
 from vasg.training.publish import write_blend
 from vasg.training.terms import Vectors, all_terms
 from vasg.training.worker import train
@@ -42,7 +42,7 @@ def trained(directory: Path, **settings: Any) -> tuple[Plan, Vasg, Vasg, Mapping
     workers, device = Workers(1), torch.device("cpu")
     features = Features(this.features, this.has_feature, WARM, device)
     model = Vasg(this, workers, features, device)
-    train_pairwise(this, workers, Event())
+    learn_beside(this, workers, Event())
     plain = Vasg(this, workers, features, device, visual=False)
     return this, model, plain, Mapping(this, workers, model.rows, model.decoder, features)
 
@@ -113,7 +113,7 @@ def test_what_cannot_count_is_not_trained(tmp_path: Path) -> None:
     this = replace(plan(tmp_path, config(blend={"vbpr": 0.0})), evaluated=False)
     np.save(this.validation, np.empty((0, 2), np.int64))
     log = train(Workers(1), this)
-    assert [pairwise_file(this, name).exists() for name in ("vbpr", "bpr")] == [False, True]
+    assert {name for name in BESIDE if file_of(this, name).exists()} == {"bpr", "mixed_logit"}
     assert not any(phase == "plain_skipgram" for phase, *_ in log)
     assert np.isfinite(embeddings(this)).all()
 
@@ -186,8 +186,8 @@ def test_sample_holds_validation_pairs_and_what_their_users_know(tmp_path: Path)
     with warehouse.publication("filter_users", "run", "") as publication:
         publication.write_arrow("interactions", table)
         publication.commit("", {})
-    known, split = _interactions(warehouse)
-    found = _validation_sample(known, split, users=3, warm=3, seed=0)
+    known, split = interactions(warehouse)
+    found = validation_sample(known, split, users=3, warm=3, seed=0)
     assert found["validation"].tolist() == [[0, 4], [1, 4]]
     assert found["candidates"].tolist() == [3, 4, 5]
     assert found["known"].tolist() == [[True, True, False], [False, True, True]]  # but not what is for testing

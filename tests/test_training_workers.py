@@ -202,17 +202,17 @@ def _one_is_full(workers: Workers, _: None) -> None:
 
 
 @pytest.mark.fault
-def test_nobody_waits_for_vbpr_when_training_beside_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_terms_when_training_beside_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
 
     def slow(_: Plan, __: Workers, stop: threading.Event) -> None:
         ended.append(stop.wait(60))
         raise CancelledError
 
-    monkeypatch.setattr(worker, "train_pairwise", slow)
+    monkeypatch.setattr(worker, "learn_beside", slow)
     with (
         pytest.raises(SystemExit),
-        worker._pairwise_trained(plan(tmp_path, config()), Workers(1), torch.device("cuda")),
+        worker._learned_beside(plan(tmp_path, config()), Workers(1), torch.device("cuda")),
     ):
         raise SystemExit(143)
     assert ended == [True]
@@ -220,7 +220,7 @@ def test_nobody_waits_for_vbpr_when_training_beside_it_fails(tmp_path: Path, mon
 
 @pytest.mark.fault
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_nobody_waits_for_vbpr_when_told_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+def test_nobody_waits_for_terms_when_told_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     ended = []
 
     def slow(_: Plan, __: Workers, stop: threading.Event) -> None:
@@ -229,11 +229,11 @@ def test_nobody_waits_for_vbpr_when_told_to_end(tmp_path: Path, monkeypatch: pyt
         ended.append(stop.wait(60))
         raise CancelledError
 
-    monkeypatch.setattr(worker, "train_pairwise", slow)
+    monkeypatch.setattr(worker, "learn_beside", slow)
     with (
         ends_in_order(),
         pytest.raises(SystemExit),
-        worker._pairwise_trained(plan(tmp_path, config()), Workers(1), torch.device(device)),
+        worker._learned_beside(plan(tmp_path, config()), Workers(1), torch.device(device)),
     ):
         pass
     assert ended == [True]

@@ -39,8 +39,9 @@ def plan(directory: Path, settings: Config) -> Plan:
         files.append(FileGroup(tuple(names), (3, 2)))
     features = np.abs(generator.normal(size=(WARM + COLD, DIM_I)) * 0.1 + (np.arange(WARM + COLD) % 2)[:, None])
     arrays = {"features": features.astype(np.float16), "has_feature": np.arange(WARM + COLD) != 3}
-    for name in ("prior", "smooth_prior", "mixed_logit", "co_purchases"):
+    for name in ("prior", "smooth_prior"):
         arrays[name] = generator.normal(size=(USERS + WARM + COLD, settings.train.dim)).astype(np.float32) * 0.1
+    arrays["pictures"] = generator.normal(size=(WARM + COLD, settings.train.dim)).astype(np.float32)
     user, product = np.meshgrid(np.arange(USERS), np.arange(WARM))
     arrays["pairs"] = np.column_stack([user[(user - product) % 2 == 0], product[(user - product) % 2 == 0]])
     arrays["degree"] = np.full(USERS + WARM, 5)

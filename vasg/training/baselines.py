@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import schemas
-from vasg.training.pairwise import PAIRWISE, pairwise_file
+from vasg.training.beside import PAIRWISE, file_of
 from vasg.training.plan import Plan
 from vasg.training.workers import Workers
 
@@ -20,7 +20,7 @@ def write_pairwise(plan: Plan, workers: Workers) -> None:
     names = [name for name in PAIRWISE if plan.is_baseline(name)]
     has_feature = np.load(plan.has_feature)
     for name in names if workers.index == 0 else []:
-        vectors = np.load(pairwise_file(plan, name), mmap_mode="r")
+        vectors = np.load(file_of(plan, name), mmap_mode="r")
         scored = np.arange(plan.products) < plan.warm
         if name == "vbpr":
             scored |= has_feature  # bpr knows nothing of a cold product

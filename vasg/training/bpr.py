@@ -53,7 +53,7 @@ class Validation:
 
 
 @dataclass
-class _Model:
+class Model:
     """Parameters; ``looks`` [P, k] are the products' pictures, k = 0 for bpr."""
 
     looks: Floats
@@ -86,9 +86,9 @@ def bpr(
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     stop = stop or Event()
     if not len(held_out.pairs):
-        model = _start(users, looks, seed)
+        model = start(users, looks, seed)
         for epoch in range(_UNCHECKED_EPOCHS):
-            _epoch(model, pairs, warm, epoch, _UNCHECKED_REGULARISATION, seed, stop)
+            run_epoch(model, pairs, warm, epoch, _UNCHECKED_REGULARISATION, seed, stop)
         return model.vectors(warm)
     attempt = partial(_attempt, pairs, users, warm, looks, held_out, seed, stop)
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
@@ -107,10 +107,10 @@ def _attempt(
     regularisation: float,
 ) -> tuple[float, Floats, Floats]:
     """AUC and vectors of the best epoch with this strength of regularisation."""
-    model, in_vain = _start(users, looks, seed), 0
+    model, in_vain = start(users, looks, seed), 0
     best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     for epoch in range(_EPOCHS):
-        _epoch(model, pairs, warm, epoch, regularisation, seed, stop)
+        run_epoch(model, pairs, warm, epoch, regularisation, seed, stop)
         if (epoch + 1) % _CHECKED:
             continue
         user, product = model.vectors(warm)
@@ -130,7 +130,7 @@ def components(features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int
     return looks
 
 
-def _start(users: int, looks: Floats, seed: int) -> _Model:
+def start(users: int, looks: Floats, seed: int) -> Model:
     products, size = looks.shape
     visual = _VISUAL if size else 0
 
@@ -139,14 +139,14 @@ def _start(users: int, looks: Floats, seed: int) -> _Model:
         small: Floats = (_START * values).astype(np.float32)
         return small
 
-    return _Model(
+    return Model(
         looks, drawn(0, users, _FACTORS), drawn(1, products, _FACTORS), np.zeros(products, np.float32),
         drawn(2, users, visual), np.zeros((size, visual + 1), np.float32), np.full((size, visual + 1), 1e-8, np.float32),
     )  # fmt: skip
 
 
-def _epoch(
-    model: _Model, pairs: NDArray[np.int64], warm: int, epoch: int, regularisation: float, seed: int, stop: Event
+def run_epoch(
+    model: Model, pairs: NDArray[np.int64], warm: int, epoch: int, regularisation: float, seed: int, stop: Event
 ) -> None:
     """One pass over the purchases, each against a product its user did not buy, unless ``stop`` is set."""
     if stop.is_set():

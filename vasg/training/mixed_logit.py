@@ -23,7 +23,6 @@ from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from vasg.features.components import fitted_products
-from vasg.machine.cores import cores
 from vasg.randomness import seed_of_32_bits
 from vasg.rows import spread
 
@@ -73,8 +72,9 @@ class Catalogue:
 
 
 def mixed_logit(
-    pictures: Floats, has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, seed: int
-) -> Floats:
+    pictures: Floats, has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, seed: int,
+    threads: int = 1,
+) -> Floats:  # fmt: skip
     """[U + P, k] tastes of users and pictures of products, whose inner product is the logarithm of the odds of buying.
 
     ``pictures`` [P, any] are principal components; ``pairs`` [n, 2] user and product (from 0) of the train split. Zero
@@ -87,7 +87,7 @@ def mixed_logit(
     bought = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (users, len(looks)))
     sold = np.flatnonzero(has_feature[:warm])
     found = catalogue(looks[sold], 1.0 + bought.sum(0)[sold], seed)
-    return np.concatenate([_tastes(found, bought.sum(1), bought @ looks.astype(np.float64)), looks])
+    return np.concatenate([_tastes(found, bought.sum(1), bought @ looks.astype(np.float64), threads), looks])
 
 
 def catalogue(looks: Floats, weight: Doubles, seed: int) -> Catalogue:
@@ -103,7 +103,7 @@ def catalogue(looks: Floats, weight: Doubles, seed: int) -> Catalogue:
     return Catalogue(np.log(share / share.sum()), centres, seconds / share.sum())
 
 
-def _tastes(found: Catalogue, count: Doubles, total: Doubles) -> Floats:
+def _tastes(found: Catalogue, count: Doubles, total: Doubles, threads: int) -> Floats:
     """[U, k] modes; users of ``count`` [U] purchases whose pictures add up to ``total`` [U, k]."""
     buyers = np.flatnonzero(count)
     sample = spread(buyers, _FITTED_USERS)
@@ -111,16 +111,16 @@ def _tastes(found: Catalogue, count: Doubles, total: Doubles) -> Floats:
     root = np.eye(total.shape[1]) / max(float(variance), 1e-12) ** 0.5  # tastes change scores by about one, at first
     tastes = np.zeros((len(sample), total.shape[1]))
     for _ in range(_ROUNDS):
-        tastes, covariance = _modes(found, count[sample], total[sample], root, tastes, _NEAR)
+        tastes, covariance = _modes(found, count[sample], total[sample], root, tastes, _NEAR, threads)
         root = np.linalg.cholesky(covariance)
     modes = np.zeros(total.shape, np.float32)
     start = np.zeros((len(buyers), total.shape[1]))
-    modes[buyers] = _modes(found, count[buyers], total[buyers], root, start, _CLOSE)[0]
+    modes[buyers] = _modes(found, count[buyers], total[buyers], root, start, _CLOSE, threads)[0]
     return modes
 
 
 def _modes(
-    found: Catalogue, count: Doubles, total: Doubles, root: Doubles, tastes: Doubles, close: float
+    found: Catalogue, count: Doubles, total: Doubles, root: Doubles, tastes: Doubles, close: float, threads: int
 ) -> tuple[Doubles, Doubles]:
     """The modes [n, k] for covariance ``root root'`` of tastes, and the covariance [k, k] that they speak for (EM).
 
@@ -134,7 +134,7 @@ def _modes(
         return modes, modes.T @ modes + np.linalg.inv(curvature).sum(0, dtype=np.float64)
 
     # a solver of many small systems has one thread
-    with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         blocks = list(pool.map(block, range(0, len(tastes), _BLOCK)))
     modes = np.concatenate([modes for modes, _ in blocks])
     covariance = sum((second for _, second in blocks), np.zeros_like(root)) / len(modes)

@@ -15,8 +15,6 @@ from vasg.errors import ConfigurationError, DataError, InputMissing
 from vasg.features.components import principal_components
 from vasg.features.matrix import feature_matrix
 from vasg.training.appeal import appeal
-from vasg.training.co_purchases import co_purchases
-from vasg.training.mixed_logit import mixed_logit
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
 from vasg.warehouse.files import write_atomically
@@ -24,7 +22,7 @@ from vasg.warehouse.tables import Warehouse
 
 Log = list[tuple[str, int, str, float]]  # what a training reports: phase, epoch, quantity, value
 
-_TERMS = ("prior", "smooth_prior", "mixed_logit", "appeal", "co_purchases")
+_OF_PICTURES = ("pictures", "prior", "smooth_prior", "appeal")
 _SAMPLE = 2000  # validation pairs, and candidates for each, at most
 
 
@@ -41,10 +39,9 @@ class Plan:
     has_feature: str  # .npy [W+C] bool
     degree: str  # .npy [U+W] train pairs of each node
     pairs: str  # .npy [n, 2] user and product of each train pair
+    pictures: str  # .npy [W+C, k] principal components of the features
     prior: str  # .npy [U+W+C, D] embeddings by pictures alone, in detail: where Skip-Gram starts
     smooth_prior: str  # the same without clusters of pictures
-    mixed_logit: str  # .npy [U+W+C, k] tastes and pictures by a model of purchases
-    co_purchases: str  # .npy [U+W+C, k] by who bought what alone, in closed form
     appeal: str  # .npy [W+C] train purchases to be expected of a product by its picture
     validation: str  # .npy [n, 2] validation pairs (user, product) that weights are chosen on
     candidates: str  # .npy [m] warm products they are ranked against
@@ -81,12 +78,12 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
     features, has_feature = feature_matrix(warehouse, ids)
     if not features.shape[1]:  # nothing has a picture: what nobody looks at has a width all the same
         features = np.zeros((len(features), 1), np.float16)
-    pairs, split = _interactions(warehouse)
+    pairs, split = interactions(warehouse)
     train = pairs[split == "train"]
     arrays = {"features": features, "has_feature": has_feature, "pairs": train - [0, users]}
     arrays["degree"] = np.bincount(train.ravel(), minlength=users + warm)
-    arrays |= _validation_sample(pairs, split, users, warm, config.seed)
-    files = {name: directory / f"{name}.npy" for name in (*arrays, *_TERMS)}
+    arrays |= validation_sample(pairs, split, users, warm, config.seed)
+    files = {name: directory / f"{name}.npy" for name in (*arrays, *_OF_PICTURES)}
     for name, array in arrays.items():
         save(array, files[name])
     plan = Plan(
@@ -102,8 +99,8 @@ def make_plan(warehouse: Warehouse, config: Config, fingerprint: str, output: Pa
         **{name: str(file) for name, file in files.items()},
     )
     # training that is resumed keeps those it began with: rounded otherwise, as on another processor, the axes turn
-    if not all(files[name].exists() for name in _TERMS):
-        for name, array in _terms(plan, features, has_feature, arrays["pairs"]).items():
+    if not all(files[name].exists() for name in _OF_PICTURES):
+        for name, array in _of_pictures(plan, features, has_feature, arrays["pairs"]).items():
             write_atomically(files[name], partial(save, array))
     return plan
 
@@ -114,23 +111,20 @@ def save(array: NDArray[Any], path: Path) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _terms(
+def _of_pictures(
     plan: Plan, features: NDArray[Any], has_feature: NDArray[np.bool_], pairs: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """What is said in closed form, by the pictures or the purchases. The paper's objective has no use for it."""
+    """What pictures say in closed form: where Skip-Gram starts. The paper's objective has no use for it."""
     if plan.config.train.objective == "paper":
-        return dict.fromkeys(_TERMS, np.zeros((0, 0), np.float32))
+        return dict.fromkeys(_OF_PICTURES, np.zeros((0, 0), np.float32))
     users, warm, dim, seed = plan.users, plan.warm, plan.config.train.dim, plan.config.seed
     pictures = principal_components(features, has_feature, warm, FINE.components, seed)
     given = pictures, has_feature, pairs, users, warm
     return {
+        "pictures": pictures,
         "prior": visual_prior(*given, dim, seed, FINE),
         "smooth_prior": visual_prior(*given, dim, seed, SMOOTH),
-        "mixed_logit": mixed_logit(*given, seed),
         "appeal": appeal(pictures, has_feature, np.bincount(pairs[:, 1], minlength=warm), warm),
-        "co_purchases": co_purchases(
-            pairs, users, warm, plan.products, dim if plan.may_count("co_purchases") else 0, seed
-        ),
     }
 
 
@@ -163,7 +157,7 @@ def file_groups(warehouse: Warehouse, config: Config) -> list[FileGroup]:
     return groups
 
 
-def _interactions(warehouse: Warehouse) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def interactions(warehouse: Warehouse) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Pairs [n, 2] of nodes, by user and product, and their split [n]."""
     table = warehouse.read_arrow("interactions", ["user", "product", "split"])
     pairs = np.column_stack([np.asarray(table["user"]), np.asarray(table["product"])])
@@ -171,7 +165,7 @@ def _interactions(warehouse: Warehouse) -> tuple[NDArray[np.int64], NDArray[Any]
     return pairs[order], np.asarray(table["split"])[order]
 
 
-def _validation_sample(
+def validation_sample(
     pairs: NDArray[np.int64], split: NDArray[Any], users: int, warm: int, seed: int
 ) -> dict[str, NDArray[Any]]:
     """Some of the warm validation pairs [n, 2], candidates [m], and which of them the pair's user is known to have bought.

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vasg.training.beside import BESIDE, file_of
 from vasg.training.mapping import Mapping
-from vasg.training.pairwise import PAIRWISE, pairwise_file
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
 
@@ -32,8 +32,8 @@ Vectors = Callable[[NDArray[np.int64]], Floats]  # nodes [n] ascending -> [n, d]
 
 def all_terms(plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping: Mapping) -> dict[str, Vectors]:
     """The vectors of every term that may count. ``plain`` are the rows trained without pictures, if they were."""
-    files = {name: getattr(plan, name) for name in ("prior", "smooth_prior", "mixed_logit", "co_purchases")}
-    files |= {name: str(pairwise_file(plan, name)) for name in PAIRWISE if plan.may_count(name)}
+    files = {name: getattr(plan, name) for name in ("prior", "smooth_prior")}
+    files |= {name: str(file_of(plan, name)) for name in BESIDE if plan.may_count(name)}
     terms = {"skipgram": skipgram(plan, rows, mapping), "popularity": popularity(plan)}
     if plain is not None:
         terms["plain_skipgram"] = trained(plan, plain)

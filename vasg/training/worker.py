@@ -17,11 +17,11 @@ from vasg.machine.cores import cores
 from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
 from vasg.training.baselines import skip_gram_plan, write_pairwise
+from vasg.training.beside import PAIRWISE, learn_beside
 from vasg.training.blend import blended_terms, choose
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
-from vasg.training.pairwise import PAIRWISE, train_pairwise
 from vasg.training.plan import Log, Plan
 from vasg.training.publish import write_blend, write_paper, write_skipgram
 from vasg.training.terms import popularity, trained
@@ -39,13 +39,13 @@ def train(workers: Workers, plan: Plan) -> Log:
     torch.set_num_threads(max(1, cores() // workers.local_size))
     # products of matrices in bfloat16 (CPU) or TF32, summed in float32: decoder and encoder take half the time
     torch.set_float32_matmul_precision("medium")
-    _keep_memory()
-    with _pairwise_trained(plan, workers, device):
+    keep_memory()
+    with _learned_beside(plan, workers, device):
         features = Features(plan.features, plan.has_feature, plan.warm, device)
         if device.type == "cuda" and not features.resident:
             workers.say("train: the image features do not fit into the GPU's memory, reading them from the host's")
         model = Vasg(plan, workers, features, device)
-        log = _skip_gram(plan, workers, model, "skipgram")
+        log = skip_gram_epochs(plan, workers, model, "skipgram")
         mapping = Mapping(plan, workers, model.rows, model.decoder, features)
         log += _mapping(plan, workers, mapping)
         plain, plain_log = _plain(plan, workers, features)
@@ -57,7 +57,7 @@ def train(workers: Workers, plan: Plan) -> Log:
     return log + _baselines(plan, workers, plain)
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Have glibc keep what tensors leave behind: gradients of 32 MB would come as new pages, to be zeroed, at each step."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none, and need none
     if mallopt:
@@ -66,15 +66,15 @@ def _keep_memory() -> None:
 
 
 @contextmanager
-def _pairwise_trained(plan: Plan, workers: Workers, device: torch.device) -> Iterator[None]:
-    """Ends with vbpr and bpr trained: beside what is done meanwhile where a GPU does that, on a CPU after it."""
+def _learned_beside(plan: Plan, workers: Workers, device: torch.device) -> Iterator[None]:
+    """Ends with all terms learned that need no walks: beside what is done meanwhile where a GPU does that, on a CPU after it."""
     stop = threading.Event()
     with ThreadPoolExecutor(1) as beside:
-        running = beside.submit(train_pairwise, plan, workers, stop) if device.type == "cuda" else None
+        running = beside.submit(learn_beside, plan, workers, stop) if device.type == "cuda" else None
         try:
             yield
             if running is None:
-                running = beside.submit(train_pairwise, plan, workers, stop)
+                running = beside.submit(learn_beside, plan, workers, stop)
             running.result()
         finally:  # told to end, nobody waits for them any more
             stop.set()
@@ -86,7 +86,7 @@ def _plain(plan: Plan, workers: Workers, features: Features) -> tuple[Vasg | Non
     if not (plan.may_count("plain_skipgram") or plan.is_baseline("skipgram")):
         return None, Log()
     plain = Vasg(plan, workers, features, features.device, visual=False)
-    return plain, _skip_gram(skip_gram_plan(plan), workers, plain, "plain_skipgram")
+    return plain, skip_gram_epochs(skip_gram_plan(plan), workers, plain, "plain_skipgram")
 
 
 def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapping: Mapping) -> Log:
@@ -144,7 +144,7 @@ def choose_device(wanted: str, workers: Workers) -> torch.device:
     return torch.device("cuda", workers.local_index)
 
 
-def _skip_gram(plan: Plan, workers: Workers, model: Vasg, phase: str) -> Log:
+def skip_gram_epochs(plan: Plan, workers: Workers, model: Vasg, phase: str) -> Log:
     """Stage 1: all epochs, from the last checkpoint if there is one."""
     train, seed, directory = plan.config.train, plan.config.seed, Path(plan.checkpoints)
     per_epoch = steps_per_epoch(plan.groups)

@@ -1,0 +1,66 @@
+"""Terms of the score that need no walks: each learned by one worker on its cores, beside Skip-Gram where a GPU trains that.
+
+vbpr and bpr are baselines, too.
+"""
+
+import time
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vasg.machine.cores import cores
+from vasg.training import bpr
+from vasg.training.co_purchases import co_purchases
+from vasg.training.mixed_logit import mixed_logit
+from vasg.training.plan import Plan, save
+from vasg.training.workers import Workers
+from vasg.warehouse.files import write_atomically
+
+PAIRWISE = ("vbpr", "bpr")
+BESIDE = (*PAIRWISE, "co_purchases", "mixed_logit")  # in turn to one worker after another: the first is the longest
+
+
+def learn_beside(plan: Plan, workers: Workers, stop: Event) -> None:
+    """Learn what may count or is a baseline, each by one worker, into files for all of them; what is there is kept.
+
+    Raises CancelledError soon after ``stop`` is set.
+    """
+    threads = max(1, cores() // workers.local_size)
+    for number, name in enumerate(BESIDE):
+        target = file_of(plan, name)
+        if number % workers.size != workers.index or target.exists():
+            continue
+        if plan.may_count(name) or plan.is_baseline(name):
+            started = time.monotonic()
+            vectors = _pairwise(plan, name, threads, stop) if name in PAIRWISE else _direct(plan, name, threads)
+            write_atomically(target, partial(save, vectors))
+            workers.say(f"train: {name} learned in {time.monotonic() - started:.0f} s")
+
+
+def file_of(plan: Plan, name: str) -> Path:
+    """The vectors [U+W+C, d] of a term learned beside."""
+    return Path(plan.checkpoints) / f"{name}.npy"
+
+
+def _pairwise(plan: Plan, name: str, threads: int, stop: Event) -> NDArray[np.float32]:
+    pairs, has_feature, features = np.load(plan.pairs), np.load(plan.has_feature), np.load(plan.features, mmap_mode="r")
+    held_out = bpr.Validation(
+        np.load(plan.validation) - [0, plan.users], np.load(plan.candidates) - plan.users, np.load(plan.known)
+    )
+    looks = np.zeros((plan.products, 0), np.float32)
+    if name == "vbpr":
+        looks = bpr.components(features, has_feature, plan.warm, plan.config.seed)
+    user, product = bpr.bpr(pairs, plan.users, plan.warm, looks, held_out, plan.config.seed, threads, stop)
+    if name == "bpr":
+        product[plan.warm :] = 0  # it knows nothing of a cold product
+    return np.concatenate([user, product])
+
+
+def _direct(plan: Plan, name: str, threads: int) -> NDArray[np.float32]:
+    pairs, users, warm, seed = np.load(plan.pairs), plan.users, plan.warm, plan.config.seed
+    if name == "co_purchases":
+        return co_purchases(pairs, users, warm, plan.products, plan.config.train.dim, seed)
+    return mixed_logit(np.load(plan.pictures), np.load(plan.has_feature), pairs, users, warm, seed, threads)
