@@ -45,9 +45,14 @@ def _paths(pattern: PathPattern, product_id: str) -> Iterator[Path]:
 
     Ids are other people's text: a path that the pattern does not read back as this id, or outside its folder, is none.
     """
+    if "\0" in product_id:  # no path holds one, and whoever is asked for it raises
+        return
     folder = os.path.normpath(pattern.folder.removeprefix("file://"))
-    path = (pattern.glob_of if pattern.has_wildcard else pattern.path_of)(product_id).removeprefix("file://")
-    for candidate in sorted(glob(path)) if pattern.has_wildcard else [path]:
+    if pattern.has_wildcard:
+        candidates = sorted(glob(pattern.glob_of(product_id).removeprefix("file://")))
+    else:
+        candidates = [pattern.path_of(product_id).removeprefix("file://")]
+    for candidate in candidates:
         inside = os.path.commonpath([folder, os.path.normpath(candidate)]) == folder
         if inside and pattern.product_id(candidate) == product_id and os.path.isfile(candidate):
             yield Path(candidate)
