@@ -110,7 +110,12 @@ def test_thumbnails_are_small_and_bad_files_have_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../secret", "a/../../secret", "..", "", "a/b", "/etc/passwd", "*", "a\0b"])
 @pytest.mark.parametrize(
     "pattern",
-    ["{product_id}.png", "{product_id:.2}/{product_id}.png", "{product_id}_*.png", "{product_id:.2}/{product_id}_*.png"],
+    [
+        "{product_id}.png",
+        "{product_id:.2}/{product_id}.png",
+        "{product_id}_*.png",
+        "{product_id:.2}/{product_id}_*.png",
+    ],
 )
 def test_no_id_leads_out_of_the_folder(tmp_path: Path, name: str, pattern: str) -> None:
     for place in (
