@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vasg.pipeline import installation
+from vasg import installation
 from vasg.pipeline.runner import HOME, environment
 
 HERE = Path(__file__).parent

@@ -14,8 +14,8 @@ from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 from vasg import schemas
-from vasg.spark.parts import write_parts
 from vasg.warehouse import files
+from vasg.warehouse.parts import write_parts
 from vasg.warehouse.publication import STAGED
 from vasg.warehouse.tables import Warehouse
 

@@ -20,7 +20,7 @@ from vasg.features.encoders import facts, load_encoder
 from vasg.features.extract import FEATURES, REJECTS, EncodePictures, find_pictures, later_pictures
 from vasg.features.pattern import PathPattern
 from vasg.features.pictures import EMPTY, NOT_A_PICTURE, TOO_MANY_PIXELS, UNREADABLE, decode
-from vasg.spark.parts import Target, write_tables
+from vasg.warehouse.parts import Target, write_tables
 from vasg.warehouse.tables import Warehouse
 
 RunJob = Callable[..., int]

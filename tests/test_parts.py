@@ -10,7 +10,7 @@ from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 from vasg.errors import DataError, expected
-from vasg.spark.parts import Target, write_numbered, write_parts
+from vasg.warehouse.parts import Target, write_numbered, write_parts
 from vasg.warehouse.tables import Warehouse, sha256
 
 SCHEMA = pa.schema([("id", pa.int64()), ("double", pa.int32())])

@@ -24,8 +24,8 @@ from vasg.features.encoders import Encoder, facts, load_encoder
 from vasg.features.pattern import PathPattern
 from vasg.features.pictures import EMPTY, MAX_BYTES, PictureError, decode
 from vasg.ingest.rejects import check_limit
-from vasg.spark.parts import Target, write_tables
 from vasg.spark.paths import address, literal
+from vasg.warehouse.parts import Target, write_tables
 from vasg.warehouse.publication import Part, describe
 
 FEATURES, REJECTS = "image_features", "rejected_pictures"

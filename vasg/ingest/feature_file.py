@@ -18,7 +18,7 @@ from vasg import schemas
 from vasg.config import Features
 from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
 from vasg.ingest.rejects import Records, separated
-from vasg.spark.parts import write_parts
+from vasg.warehouse.parts import write_parts
 from vasg.warehouse.publication import Part
 
 ID_BYTES = 10

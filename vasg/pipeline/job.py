@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from vasg.command_line import Parser, add_arguments, complain, new_run_id
 from vasg.config import Config, load, to_toml
-from vasg.pipeline.installation import made_with
+from vasg.installation import made_with
 from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
 from vasg.signals import ends_in_order
 from vasg.spark.session import Session, wait_for_ended

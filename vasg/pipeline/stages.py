@@ -13,7 +13,7 @@ from typing import Any
 
 from vasg.config import Config, to_dict
 from vasg.errors import UsageError
-from vasg.pipeline.installation import code_version
+from vasg.installation import code_version
 from vasg.warehouse.tables import Warehouse
 
 NO_PICTURES = "features.source is none; set it to have the stages after this one, recommendations included"

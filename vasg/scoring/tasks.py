@@ -16,9 +16,9 @@ from vasg.scoring import recommendations
 from vasg.scoring.blocks import USERS, Arrays, Ranks, Settings, score_block
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Model
-from vasg.spark.parts import Target, write_numbered
 from vasg.spark.replicated import Replicated, replicate
 from vasg.warehouse.files import write_atomically
+from vasg.warehouse.parts import Target, write_numbered
 from vasg.warehouse.publication import Part
 
 _MOST_BLOCKS = 1000

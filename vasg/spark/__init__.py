@@ -1,1 +1,1 @@
-"""What the jobs need of Spark itself: its session, its paths, Python workers, tasks that write Parquet themselves."""
+"""What the jobs need of Spark itself: its session, its paths, Python workers."""

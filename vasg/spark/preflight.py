@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from vasg.errors import ConfigurationError
-from vasg.pipeline.installation import code_version, made_with
+from vasg.installation import code_version, made_with
 
 if TYPE_CHECKING:
     from pyspark import SparkContext

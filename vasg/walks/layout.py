@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from vasg import schemas
 from vasg.errors import DataError
 from vasg.randomness import hash64
-from vasg.spark.parts import Target
 from vasg.walks.graph import node_type
+from vasg.warehouse.parts import Target
 
 _MACRO_ROWS = 16  # of a file, at most: tasks of some tenths of a second, for their start takes one ...
 _FILES = 4096  # ... unless there would be more files than this

@@ -22,13 +22,13 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from vasg.config import Config
 from vasg.randomness import hash64, integers
-from vasg.spark.parts import write_numbered
 from vasg.spark.paths import address, literal
 from vasg.spark.replicated import Replicated, replicate
 from vasg.walks import alias as alias_tables
 from vasg.walks import layout
 from vasg.walks.graph import node_type
 from vasg.walks.layout import Layout
+from vasg.warehouse.parts import write_numbered
 from vasg.warehouse.publication import Part
 
 _STEPS = 8  # between two writes of the state: what a lost host costs, and how many shuffles lie on disk at a time

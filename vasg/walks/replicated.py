@@ -11,11 +11,11 @@ from pyspark.sql import SparkSession
 
 from vasg.config import Config
 from vasg.randomness import stream_key
-from vasg.spark.parts import write_numbered
 from vasg.spark.replicated import Replicated, replicate
 from vasg.walks import kernel, layout
 from vasg.walks.graph import Graph
 from vasg.walks.layout import Layout
+from vasg.warehouse.parts import write_numbered
 from vasg.warehouse.publication import Part
 
 

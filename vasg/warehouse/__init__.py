@@ -1,1 +1,1 @@
-"""Published tables: versions that appear whole or not at all, one writer at a time, and their upkeep."""
+"""Published tables: versions that appear whole or not at all, the parts that tasks write, one writer at a time, upkeep."""
