@@ -11,9 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
-from vasg.training import validation
+from vasg.training import beside, validation
 from vasg.training.beside import BESIDE, file_of, learn_beside
 from vasg.training.blend import _WEIGHTS, Blend, blended_terms, choose
 from vasg.training.compress import Moments, compression
@@ -116,6 +117,20 @@ def test_what_cannot_count_is_not_trained(tmp_path: Path) -> None:
     assert {name for name in BESIDE if file_of(this, name).exists()} == {"bpr", "mixed_logit"}
     assert not any(phase == "plain_skipgram" for phase, *_ in log)
     assert np.isfinite(embeddings(this)).all()
+
+
+def test_many_cores_learn_the_same_terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, found = [pool["num_threads"] for pool in threadpool_info()], {}
+    for count in (1, 16):
+        (tmp_path / str(count)).mkdir()
+        this = plan(tmp_path / str(count), config())
+        monkeypatch.setattr(beside, "cores", lambda count=count: count)
+        learn_beside(this, Workers(1), Event())
+        found[count] = {name: np.load(file_of(this, name)) for name in BESIDE}
+    assert all(np.ptp(vectors, axis=0).any() for vectors in found[1].values())
+    for name in BESIDE:
+        np.testing.assert_array_equal(found[1][name], found[16][name], err_msg=name)
+    assert [pool["num_threads"] for pool in threadpool_info()] == before
 
 
 def test_popularity_may_be_all_that_counts(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ vbpr and bpr are baselines, too.
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from vasg.machine.cores import cores
 from vasg.training import bpr
@@ -21,6 +23,7 @@ from vasg.warehouse.files import write_atomically
 
 PAIRWISE = ("vbpr", "bpr")
 BESIDE = (*PAIRWISE, "co_purchases", "mixed_logit")  # in turn to one worker after another: the first is the longest
+_CORES = 4  # that a term keeps busy: where there are more, several are learned at a time
 
 
 def learn_beside(plan: Plan, workers: Workers, stop: Event) -> None:
@@ -29,15 +32,22 @@ def learn_beside(plan: Plan, workers: Workers, stop: Event) -> None:
     Raises CancelledError soon after ``stop`` is set.
     """
     threads = max(1, cores() // workers.local_size)
-    for number, name in enumerate(BESIDE):
-        target = file_of(plan, name)
-        if number % workers.size != workers.index or target.exists():
-            continue
-        if plan.may_count(name) or plan.is_baseline(name):
-            started = time.monotonic()
-            vectors = _pairwise(plan, name, threads, stop) if name in PAIRWISE else _direct(plan, name, threads)
-            write_atomically(target, partial(save, vectors))
-            workers.say(f"train: {name} learned in {time.monotonic() - started:.0f} s")
+    own = [name for number, name in enumerate(BESIDE) if number % workers.size == workers.index]
+    wanted = [name for name in own if plan.may_count(name) or plan.is_baseline(name)]
+    missing = [name for name in wanted if not file_of(plan, name).exists()]
+    # each limits the threads of NumPy for a while: what was, is again when all have ended, in whatever order
+    with threadpool_limits(), ThreadPoolExecutor(max(1, threads // _CORES)) as pool:
+        try:
+            list(pool.map(partial(_learn, plan, workers, threads, stop), missing))
+        finally:
+            stop.set()  # when one has failed, the others need not go on
+
+
+def _learn(plan: Plan, workers: Workers, threads: int, stop: Event, name: str) -> None:
+    started = time.monotonic()
+    vectors = _pairwise(plan, name, threads, stop) if name in PAIRWISE else _direct(plan, name, threads)
+    write_atomically(file_of(plan, name), partial(save, vectors))
+    workers.say(f"train: {name} learned in {time.monotonic() - started:.0f} s")
 
 
 def file_of(plan: Plan, name: str) -> Path:
