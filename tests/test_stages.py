@@ -15,9 +15,10 @@ import pyarrow as pa
 import pytest
 
 import vasg
-from vasg import installation, schemas, stages
+from vasg import installation, schemas
 from vasg.config import Config, from_dict
 from vasg.errors import InputMissing, UsageError
+from vasg.pipeline import stages
 from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
 from vasg.warehouse.tables import Warehouse
 
