@@ -73,4 +73,6 @@ def _direct(plan: Plan, name: str, threads: int) -> NDArray[np.float32]:
     pairs, users, warm, seed = np.load(plan.pairs), plan.users, plan.warm, plan.config.seed
     if name == "co_purchases":
         return co_purchases(pairs, users, warm, plan.products, plan.config.train.dim, seed)
-    return mixed_logit(np.load(plan.pictures), np.load(plan.has_feature), pairs, users, warm, seed, threads)
+    return mixed_logit(
+        np.load(plan.pictures, mmap_mode="r"), np.load(plan.has_feature), pairs, users, warm, seed, threads
+    )

@@ -42,24 +42,15 @@ def skip_gram(
             side[i] = 1 if is_product[walk[i]] else 0
             weight[i] = product_weight if is_product[walk[i]] else np.float32(1.0)
         _count_pairs(side, radius, pairs)
-        back[:], bias_back[:], loss[:] = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        bias_back[:], loss[:] = np.float32(0.0), np.float32(0.0)
         if size:
             _take(rows, negatives[b], other, other_bias)
             _learn_negatives(
-                own,
-                other,
-                other_bias,
-                pairs,
-                weight,
-                negative_weight,
-                noise,
-                buffer,
-                back,
-                other_back,
-                other_bias_back,
-                loss,
-            )
+                own, other, other_bias, pairs, weight, negative_weight, noise, buffer, back, other_back, other_bias_back, loss
+            )  # fmt: skip
             _give(gradient, negatives[b], other_back, other_bias_back)
+        else:
+            back[:] = np.float32(0.0)
         _learn_window(own, bias, radius, weight, near, buffer, back, bias_back, loss)
         _give(gradient, walk, back, bias_back)
         for i in range(length):
@@ -107,7 +98,10 @@ def _learn_negatives(
     own: Any, other: Any, other_bias: Any, pairs: Any, weight: Any, negative_weight: Any, noise: Any, buffer: Any,
     back: Any, other_back: Any, other_bias_back: Any, loss: Any,
 ) -> None:  # fmt: skip
-    """The losses of all centers with the negatives, K of either type: as many times each as the center has contexts of it."""
+    """The losses of all centers with the negatives, K of either type: as many times each as the center has contexts of it.
+
+    Sets ``back``, ``other_back`` and ``other_bias_back``, adds to ``loss``.
+    """
     one, zero = np.float32(1.0), np.float32(0.0)
     length, size = noise.shape[0], noise.shape[1] // 2
     exp, exponent = buffer
