@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vasg.config import Train
 from vasg.errors import ConfigurationError
 from vasg.machine.cores import cores
 from vasg.signals import held_back
@@ -159,7 +160,7 @@ def skip_gram_epochs(plan: Plan, workers: Workers, model: Vasg, phase: str) -> L
     with end as told_to_end:
         for epoch in range(done // per_epoch, train.epochs):
             for batch in batches(plan.groups, workers.index, workers.size, seed, epoch, done - epoch * per_epoch):
-                model.step(batch, done, _learning_rate(train.learning_rate, done / total))
+                model.step(batch, done, _learning_rate(train, done / total))
                 done += 1
                 progress.step(done, batch.walks.size * workers.size)
                 due = time.monotonic() - last_saved > train.checkpoint_seconds
@@ -188,9 +189,9 @@ def _resumed(directory: Path, model: Vasg, workers: Workers) -> tuple[int, Log]:
     return common["done"], Log(tuple(row) for row in common["log"])
 
 
-def _learning_rate(start: float, progress: float) -> float:
-    """Falls linearly to a tenth: late steps average instead of wandering."""
-    return start * (1.0 - 0.9 * progress)
+def _learning_rate(train: Train, progress: float) -> float:
+    """Constant, as the paper's; ours falls linearly to a tenth: late steps average instead of wandering."""
+    return train.learning_rate * (1.0 if train.objective == "paper" else 1.0 - 0.9 * progress)
 
 
 def _any(workers: Workers, flag: bool) -> bool:
