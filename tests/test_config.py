@@ -85,12 +85,15 @@ def test_overrides_win_over_the_file_and_are_typed_by_the_key(tmp_path: Path) ->
     assert (config.train.learning_rate, config.walks.strategy) == (0.01, "partitioned")
 
 
-def test_each_objective_has_a_learning_rate_of_its_own_unless_one_is_set(tmp_path: Path) -> None:
-    path = write(tmp_path, "seed = 1")
+def test_the_paper_s_objective_has_defaults_of_its_own_that_give_way_to_what_is_set(tmp_path: Path) -> None:
+    path = write(tmp_path, "seed = 1\n[train.mapping]\nnoise = 0.2")
     paper = ["train.objective=paper"]
-    assert [load(path, given).train.learning_rate for given in ([], paper, [*paper, "train.learning_rate=0.2"])] == [
-        0.1, 0.001, 0.2,
-    ]  # fmt: skip
+    given = [[], paper, [*paper, "train.learning_rate=0.2", "train.mapping.objective=both"]]
+    found = [load(path, overrides).train for overrides in given]
+    assert [train.learning_rate for train in found] == [0.1, 0.001, 0.2]
+    assert [train.mapping.objective for train in found] == ["both", "reconstruction", "both"]
+    assert [train.mapping.dropout for train in found] == [0.2, 0.5, 0.5]
+    assert [train.mapping.noise for train in found] == [0.2, 0.2, 0.2]
     assert from_dict(to_dict(load(path, paper))) == load(path, paper)
 
 
@@ -103,6 +106,7 @@ def test_each_objective_has_a_learning_rate_of_its_own_unless_one_is_set(tmp_pat
         ("walks.length=3", "unknown key walks.length; did you mean walks.walk_length"),
         ("walk.walk_length=3", "unknown key walk; did you mean walks"),
         ("walks.walk_length=", "walks.walk_length: .*found ''"),
+        ("train.learning_rate=0", "train.learning_rate: .*greater than 0.*found 0"),
     ],
 )
 def test_a_wrong_override_is_refused(tmp_path: Path, override: str, message: str) -> None:

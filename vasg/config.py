@@ -121,7 +121,7 @@ class Decoder:
 class Mapping:
     """[train.mapping] M, from an image feature to an embedding, for cold products (paper, section 3.2)."""
 
-    objective: Literal["reconstruction", "regression", "both"] = "both"  # the paper's is reconstruction
+    objective: Literal["reconstruction", "regression", "both"] = "both"
     steps: Positive = 800  # at most: it ends where products held out from it gain no more
     batch_size: Positive = 128
     learning_rate: PositiveFloat = 1e-3
@@ -149,6 +149,8 @@ class Blend:
 
 
 LEARNING_RATES = {"sampled": 0.1, "paper": 1e-3}  # by objective: of row-wise Adagrad, of Adam
+# what [train] has by default where its objective is the paper's (section 3.2) and ours has something else
+_PAPER = {"learning_rate": LEARNING_RATES["paper"], "mapping": {"objective": "reconstruction", "dropout": 0.5}}
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -158,12 +160,12 @@ class Train:
     workers: Positive = 1  # Horovod processes; 1 trains in the job's own process
     launcher: Literal["spark", "horovodrun"] = "spark"  # how more than one worker is started
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    objective: Literal["sampled", "paper"] = "sampled"  # paper: equations 1-3, no negative samples
+    objective: Literal["sampled", "paper"] = "sampled"  # paper: equations 1-3, no negative samples; defaults of _PAPER
     dim: Positive = 100  # D
     window: Annotated[int, Field(ge=3), AfterValidator(_odd)] = 7  # full width
     epochs: Positive = 4
     batch_walks: Positive = 256  # walks in a global batch, over all workers
-    learning_rate: Annotated[float, Field(ge=0.0)] = 0.0  # 0: that of the objective, in LEARNING_RATES
+    learning_rate: PositiveFloat = LEARNING_RATES["sampled"]
     negatives: Positive = 8  # sampled: negative nodes of each type, drawn for each walk and shared by its pairs
     negative_weight: PositiveFloat = 5.0  # sampled: the negatives weigh as much as this many a pair
     # sampled: L2 that pulls the center to what pictures say of it, for each pair, divided by the center's purchases
@@ -176,8 +178,6 @@ class Train:
     blend: Blend = Blend()
 
     def __post_init__(self) -> None:
-        if not self.learning_rate:  # what is kept beside every output is the rate that was used
-            object.__setattr__(self, "learning_rate", LEARNING_RATES[self.objective])
         if self.decoder.every == 0 and self.mapping.objective != "regression":
             raise ValueError(
                 'decoder.every = 0 leaves no decoder to reconstruct with; set mapping.objective = "regression"'
@@ -248,11 +248,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def from_dict(data: dict[str, Any], source: str = "configuration") -> Config:
     """Validate a tree of plain values; ``source`` is named in errors."""
+    train = data.get("train")
+    if isinstance(train, dict) and train.get("objective") == "paper":
+        data = data | {"train": _with_defaults(train, _PAPER)}
     try:
         # as JSON, where lists are tuples and tables dataclasses even if nothing else may pass for what it is not
         return TypeAdapter(Config).validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise ConfigurationError(f"{source}: {_explain(error.errors()[0])}") from None
+
+
+def _with_defaults(given: Any, defaults: Any) -> Any:
+    """``given``, with what it says nothing of."""
+    if not isinstance(given, dict) or not isinstance(defaults, dict):
+        return given
+    return defaults | {name: _with_defaults(value, defaults.get(name)) for name, value in given.items()}
 
 
 def to_dict(config: Config) -> dict[str, Any]:

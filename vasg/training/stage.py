@@ -37,7 +37,7 @@ def body(job: Job) -> None:
     for objective, rate in LEARNING_RATES.items():
         if objective != settings.objective and rate == settings.learning_rate:  # kept beside outputs of the other
             print(
-                f"train: train.learning_rate is {rate:g}, as for {objective}; 0 is that of {settings.objective}",
+                f"train: train.learning_rate is {rate:g}, as for {objective}; left out, it is that of {settings.objective}",
                 flush=True,
             )
     job.session.settings |= SESSION
