@@ -139,7 +139,7 @@ def test_of_several_pictures_the_first_is_the_products(tmp_path: Path) -> None:
     assert {name: values[0, 0].tolist() for name, values in found.items()} == {"7": [255, 0, 0], "77": [0, 255, 0]}
 
 
-@pytest.mark.parametrize("pattern", ["{product_id}_*.png", "{product_id:.3}/{product_id}_*.png"])
+@pytest.mark.parametrize("pattern", ["{product_id}.png", "{product_id}_*.png", "{product_id:.3}/{product_id}_*.png"])
 def test_an_id_with_the_characters_of_a_pattern_has_its_own_picture(tmp_path: Path, pattern: str) -> None:
     names = ["a[1]", "b*c", "[!d]?"]
     for name in names:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vasg.errors import InputMissing, OutputError, expected
+from vasg.errors import DataError, InputMissing, OutputError, expected
 
 JAVA = "java.io.FileNotFoundException: {} (Permission denied)"
 SAID: list[Callable[[str], Exception]] = [
@@ -48,3 +48,10 @@ def test_whatever_may_not_be_done_is_no_bug(error: Exception, said: str) -> None
     found = expected(error)
     assert type(found) is OutputError
     assert str(found) == said
+
+
+@pytest.mark.parametrize("address", ["file:///data/t%2010%25.csv.", "file:/data/t%2010%25.csv."])
+def test_files_are_called_by_their_names(address: str) -> None:
+    found = expected(RuntimeError(f"Encountered error while reading file {address} SQLSTATE\nCaused by: a.b: no"))
+    assert type(found) is DataError
+    assert str(found).startswith("/data/t 10%.csv cannot be read: a.b: no;")

@@ -210,6 +210,7 @@ def test_an_encoder_that_differs_between_hosts_is_refused() -> None:
     [
         ("features.path=nowhere/{product_id}.jpg", 66, "nowhere/ is not there"),
         ("features.path=images/{product_id}.gif", 66, "no file matches"),
+        ("features.path=images/_{product_id}.jpg", 66, "begin with _ or . are skipped"),
         ("features.path=images/all.jpg", 78, "{product_id} is missing"),
         ("features.encoder=resnet", 78, "there is no encoder resnet"),
         ("features.encoder=transformers:google/vit", 78, "features.weights: it is not set"),

@@ -110,12 +110,13 @@ def test_ids_in_brackets_are_ids(spark: SparkSession, tmp_path: Path, kind: str)
     assert parse(spark, path, format=kind, **NAMES)[0] == [("{3F2504E0-4F89}", "[p]", 1.0, 0)]
 
 
-def test_eight_digits_are_a_day_if_there_is_such_a_day(spark: SparkSession, tmp_path: Path) -> None:
+def test_eight_digits_are_a_day_or_unreadable(spark: SparkSession, tmp_path: Path) -> None:
     whens = [
         "20180920",
         "21001231",
         "20181399",
         "20180931",
+        "20180900.0",
         "18991231",
         "19691231",
         "2018092",
@@ -127,10 +128,11 @@ def test_eight_digits_are_a_day_if_there_is_such_a_day(spark: SparkSession, tmp_
     (tmp_path / "t.csv").write_text("user,product,when\n" + "".join(f"u{i},p,{when}\n" for i, when in enumerate(whens)))
     rows, rejects, _ = parse(spark, tmp_path / "t.csv", timestamp_column="when", **NAMES)
     assert {user: seconds for user, _, _, seconds in rows} == {
-        "u0": 1537401600, "u1": 4133894400, "u2": 20181399, "u3": 20180931, "u4": 18991231, "u6": 2018092,
-        "u7": 201809200, "u8": 1537401600, "u9": 1537401600, "u10": 20180920,
+        "u0": 1537401600, "u1": 4133894400, "u5": 18991231, "u7": 2018092, "u8": 201809200, "u9": 1537401600,
+        "u10": 1537401600, "u11": 20180920,
     }  # fmt: skip
-    assert rejects == [(7, "when unreadable")]  # before 1970
+    # no such day, and before 1970
+    assert rejects == [(line, "when unreadable") for line in (4, 5, 6, 8)]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -158,6 +160,23 @@ def test_what_is_no_header(spark: SparkSession, tmp_path: Path, header: str, mes
     (tmp_path / "t.csv").write_text(f"{header}\nu,p\n", newline="")
     with pytest.raises(DataError, match=message):
         parse(spark, tmp_path / "t.csv", **NAMES)
+
+
+def test_a_header_that_is_not_utf8_is_called_so(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("user,product,größe\nu,p,1\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"the header of .*t\.csv is not UTF-8; convert"):
+        parse(spark, tmp_path / "t.csv", **NAMES)
+    (tmp_path / "t.csv").write_text("user,product,gr\ufffd\nu,p,1\n", encoding="utf-8")  # lost before it came to us
+    assert parse(spark, tmp_path / "t.csv", **NAMES)[0] == [("u", "p", 1.0, 0)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_files_that_spark_skips_are_explained(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+    for name in ("_t.csv", ".t.csv"):
+        (tmp_path / name).write_text("user,product\nu,p\n")
+    for path in (tmp_path, tmp_path / "_t.csv"):
+        with pytest.raises(InputMissing, match=r"no file matches .* begin with _ or \. are skipped"):
+            parse(spark, path, format=kind, **NAMES)
 
 
 @pytest.mark.parametrize("where", ["footer", "pages"])
@@ -198,6 +217,25 @@ def test_parquet_whose_types_differ_is_not_called_damaged(spark: SparkSession, t
         parse(spark, tmp_path, format="parquet", **NAMES)
 
 
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [({"User": ["v"]}, "user, User"), ({"stars": [{"a": 1, "A": 2}]}, "a")],
+)
+def test_parquet_columns_that_differ_in_case_alone(
+    spark: SparkSession, tmp_path: Path, columns: dict[str, Any], named: str
+) -> None:
+    table(tmp_path / "a.parquet", **columns)
+    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path))}: names of columns .* in case: {named}; rename"):
+        parse(spark, tmp_path, format="parquet", **NAMES)
+
+
+def test_parquet_columns_that_differ_in_case_alone_in_a_later_file(spark: SparkSession, tmp_path: Path) -> None:
+    table(tmp_path / "a.parquet")
+    path = table(tmp_path / "b.parquet", User=["v"])
+    with pytest.raises(DataError, match=f"^{re.escape(str(path))}: names of columns .* in case: user, User; rename"):
+        parse(spark, tmp_path, format="parquet", **NAMES)
+
+
 def test_parquet_types_that_spark_lacks_are_bad_data(spark: SparkSession, tmp_path: Path) -> None:
     path = table(tmp_path / "t.parquet", when=pa.array([datetime(2018, 9, 20)], pa.timestamp("ns")))
     with pytest.raises(DataError) as error:
@@ -216,8 +254,9 @@ def test_parquet_without_rows_stops_the_run_only_if_there_is_no_other(spark: Spa
 
 
 @pytest.mark.parametrize(
-    "files", [("a", "2024/b"), ("2023/a", "2024/b"), ("a", "day=1/b"), ("day=1/a", "2024/b"), ("x=1/a", "x=1/2024/b")]
-)
+    "files", [("a", "2024/b"), ("2023/a", "2024/b"), ("a", "day=1/b"), ("day=1/a", "2024/b"), ("x=1/a", "x=1/2024/b"),
+     ("y=1/a", "y=2/m=2/b"), ("x=1/a", "y=1/b"), ("y=1/a", "2024/y=2/b")],
+)  # fmt: skip
 def test_parquet_in_folders_below(spark: SparkSession, tmp_path: Path, files: tuple[str, str]) -> None:
     for file in files:
         table(tmp_path / "of=1" / f"{file}.parquet", user=[file])

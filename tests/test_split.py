@@ -131,6 +131,16 @@ def test_what_leaves_nothing_is_refused(spark: SparkSession, options: dict[str, 
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("missing_features", ["keep", "drop"])
+def test_reviews_and_pictures_without_a_common_id_are_refused(spark: SparkSession, missing_features: Any) -> None:
+    frame = reviews_frame(spark, [Review(u, p.lstrip("p"), 1.0, 0) for u in USERS for p in PRODUCTS])
+    for pictured, message in ((PRODUCTS, "such as '0'.* some of 'p0'"), ([], "no image feature at all")):
+        config, features = Split(missing_features=missing_features), features_frame(spark, pictured)
+        with pytest.raises(DataError, match=message), filter_users(frame, features, config, 0):
+            pass
+
+
 @pytest.mark.parametrize("partitions", [1, 7])
 def test_numbers_have_no_gaps_and_follow_the_keys(spark: SparkSession, partitions: int) -> None:
     values = np.random.default_rng(0).permutation(1000).tolist()

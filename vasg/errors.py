@@ -6,6 +6,7 @@ The message is one readable line: what is wrong, where, and what to do next.
 import errno
 import os
 import re
+from urllib.parse import unquote
 
 # How Java, Arrow, numpy and torch say so.
 _DENIED = (
@@ -86,11 +87,14 @@ def expected(error: BaseException) -> VasgError | None:
         return _denied(str(named[named.lastindex or 0]))
     if isinstance(error, PermissionError):
         return _denied(os.fsdecode(error.filename)) if error.filename else OutputError(first_line(error))
-    unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
+    unreadable = re.search(r"Encountered error while reading file\s+(?:file:(?://)?)?(\S+)", text)
     if unreadable:
         return DataError(
-            f"{unreadable.group(1).rstrip('.')} cannot be read: {_first_cause(text)}; replace the file and run again"
+            f"{unquote(unreadable.group(1).rstrip('.'))} cannot be read: {_first_cause(text)}; replace the file and run again"
         )
+    colon = re.search(r"Relative path in absolute URI: (\S+)", text)
+    if colon:  # Hadoop's, of each name that it tries to match
+        return DataError(f"a pattern cannot match a name with a colon, {colon.group(1)}: name its folder, or rename it")
     if re.search(_NO_OPENER, text):
         return ConfigurationError(
             f"Spark cannot open such an address ({java_cause(error)}); name a file, or give Spark the jar that opens it"
@@ -118,5 +122,6 @@ def _first_cause(text: str) -> str:
 
 
 def first_line(error: object) -> str:
-    """What an error says, in one line."""
-    return next(iter(str(error).strip().splitlines()), "")
+    """What an error says, in one line; of one that says nothing, what it is."""
+    name = type(error).__name__ if isinstance(error, BaseException) else ""
+    return next(iter(str(error).strip().splitlines()), name)

@@ -4,21 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from vasg.spark.persisted import persisted
+
 PARTS = ("train", "validation", "test")
-
-
-@contextmanager
-def persisted(frame: DataFrame) -> Iterator[DataFrame]:
-    """Compute a DataFrame once, for as long as the context lasts."""
-    frame = frame.persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        yield frame
-    finally:
-        frame.unpersist()
 
 
 @contextmanager

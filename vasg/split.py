@@ -17,9 +17,10 @@ from pyspark.sql import functions as F
 
 from vasg.config import Split
 from vasg.errors import DataError
-from vasg.nodes import PARTS, interactions, number_nodes, numbered, persisted
+from vasg.nodes import PARTS, interactions, number_nodes, numbered
 from vasg.pipeline.job import Job
 from vasg.randomness import hash64, uniform
+from vasg.spark.persisted import persisted
 
 Counts = dict[str, int]
 
@@ -48,12 +49,12 @@ def body(job: Job) -> None:
 def filter_users(reviews: DataFrame, image_features: DataFrame, config: Split, seed: int) -> Iterator[Filtered]:
     """The tables ``nodes`` and ``interactions`` from ``reviews`` and the product ids of ``image_features``.
 
-    Intermediate results are kept while the context lasts: write the tables inside. Raises DataError when no user, no
-    train pair or (``method = "time"``) no test pair is left.
+    Intermediate results are kept while the context lasts: write the tables inside. Raises DataError when no
+    product has a feature, or no user, no train pair or (``method = "time"``) no test pair is left.
     """
     with ExitStack() as kept:
         pairs = kept.enter_context(persisted(distinct_pairs(reviews, image_features, config.missing_features)))
-        counts = _count_dropped(pairs, config.min_user_products)
+        counts = _count_dropped(pairs, image_features, config.min_user_products)
         parts = assign_parts(drop_users(pairs, config.min_user_products), config, seed)
         parts = kept.enter_context(persisted(parts))
         catalogue = image_features if config.catalogue == "all" else None
@@ -166,8 +167,8 @@ def _by_time(pairs: DataFrame, config: Split) -> Column:
     return part.otherwise("train")
 
 
-def _count_dropped(pairs: DataFrame, min_user_products: int) -> Counts:
-    """What happens to reviews, products without a feature and users. Raises DataError when no user is left."""
+def _count_dropped(pairs: DataFrame, image_features: DataFrame, min_user_products: int) -> Counts:
+    """What happens to reviews, products without a feature and users. Raises DataError when all are without, or dropped."""
     users = pairs.groupBy("user_id").agg(
         F.sum("reviews").alias("reviews"), F.count("*").alias("pairs"), F.count_if("eligible").alias("eligible"),
         F.count_if(~F.col("has_feature")).alias("without"),
@@ -177,6 +178,8 @@ def _count_dropped(pairs: DataFrame, min_user_products: int) -> Counts:
         F.sum("reviews").alias("reviews"), F.sum("pairs").alias("pairs"), F.sum("without").alias("without"),
         F.count("*").alias("users"), F.count_if(few).alias("dropped"), F.sum(F.when(few, F.col("eligible"))).alias("lost"),
     ).first().asDict()  # type: ignore[union-attr]  # fmt: skip
+    if row["pairs"] and row["without"] == row["pairs"]:
+        raise DataError(_foreign_ids(pairs, image_features))
     if row["users"] == row["dropped"]:
         raise DataError(
             f"0 users left after dropping those with fewer than {min_user_products} distinct products (of {row['users']} "
@@ -187,6 +190,19 @@ def _count_dropped(pairs: DataFrame, min_user_products: int) -> Counts:
         "products_without_feature": pairs.where(~F.col("has_feature")).select("product_id").distinct().count(),
         "pairs_without_feature": row["without"], "users_dropped": row["dropped"], "pairs_dropped": row["lost"] or 0,
     }  # fmt: skip
+
+
+def _foreign_ids(pairs: DataFrame, image_features: DataFrame) -> str:
+    """What to say when reviews and image features have no product in common: whose ids they are shows why."""
+    first = F.min("product_id").alias("id")
+    bought, pictured = (frame.agg(first).collect()[0].id for frame in (pairs, image_features))
+    if pictured is None:
+        return "there is no image feature at all; check features.path and reviews.category"
+    return (
+        f"no product of the reviews (such as {bought!r}) has an image feature (there are some of {pictured!r}); give both "
+        "the same ids (a product column that was once read as numbers has lost its leading zeros), or check "
+        "reviews.product_column and features.path"
+    )
 
 
 def _count_nodes(nodes: DataFrame) -> tuple[Counts, Counts]:

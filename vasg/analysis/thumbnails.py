@@ -48,11 +48,7 @@ def _paths(pattern: PathPattern, product_id: str) -> Iterator[Path]:
     if "\0" in product_id:  # no path holds one, and whoever is asked for it raises
         return
     folder = os.path.normpath(pattern.folder.removeprefix("file://"))
-    if pattern.has_wildcard:
-        candidates = sorted(glob(pattern.glob_of(product_id).removeprefix("file://")))
-    else:
-        candidates = [pattern.path_of(product_id).removeprefix("file://")]
-    for candidate in candidates:
+    for candidate in sorted(glob(pattern.glob_of(product_id).removeprefix("file://"))):
         inside = os.path.commonpath([folder, os.path.normpath(candidate)]) == folder
         if inside and pattern.product_id(candidate) == product_id and os.path.isfile(candidate):
             yield Path(candidate)

@@ -24,6 +24,7 @@ from vasg.features.encoders import Encoder, facts, load_encoder
 from vasg.features.pattern import PathPattern
 from vasg.features.pictures import EMPTY, MAX_BYTES, PictureError, decode
 from vasg.ingest.rejects import check_limit
+from vasg.ingest.sources import SKIPPED
 from vasg.spark.paths import address, literal
 from vasg.warehouse.parts import Target, write_tables
 from vasg.warehouse.publication import Part, describe
@@ -131,9 +132,11 @@ def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame,
                 f"features.path: folder {pattern.folder} is not there; pictures are {pattern.glob}"
             ) from None
         raise
-    paths = sorted(path for path in (plain(unquote(uri)) for uri in files.inputFiles()) if pattern.fits_glob(path))
+    paths = sorted(
+        path for path in (_without_scheme(unquote(uri)) for uri in files.inputFiles()) if pattern.fits_glob(path)
+    )
     if not paths:
-        raise InputMissing(f"features.path: no file matches {pattern.glob}")
+        raise InputMissing(f"features.path: no file matches {pattern.glob}; {SKIPPED}")
     return _with_content(files), paths
 
 
@@ -188,7 +191,7 @@ class EncodePictures:
         """The features of the good pictures of a batch; the others are added to ``rejects``."""
         pictures, products, sources = [], [], []
         for value, content in zip(batch.column("path"), batch.column("content"), strict=True):
-            path = plain(value.as_py())
+            path = _without_scheme(value.as_py())
             if not self.pattern.fits_glob(path) or path in self.skipped:
                 continue  # Spark chose by folder and file name; what lies between them is not part of the pattern
             product = self.pattern.product_id(path)
@@ -222,8 +225,8 @@ def _encoder(name: str, weights: str) -> Encoder:
     return load_encoder(name, weights)
 
 
-def plain(path: str) -> str:
-    """The path of a local file without the ``file:`` that Spark adds; others as they are."""
+def _without_scheme(path: str) -> str:
+    """A path of Spark's, no URI (nothing in it is encoded), without the ``file:`` of a local one."""
     return re.sub("^file:/+", "/", path)
 
 

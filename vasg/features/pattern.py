@@ -60,26 +60,17 @@ class PathPattern:
         """Glob pattern of the last part of the path."""
         return self.glob.rpartition("/")[2]
 
-    @property
-    def has_wildcard(self) -> bool:
-        """Whether two files may belong to one product."""
-        return _ANY in self.text
-
     def fits_glob(self, path: str) -> bool:
         """Whether a path, with or without scheme and host, matches ``glob``."""
         return self._glob_expression.fullmatch(_local(path)) is not None
 
     def product_id(self, path: str) -> str | None:
-        """The id whose path this is, or None. Without a wildcard, ``path_of(product_id(path))`` is the path again."""
+        """The id whose path this is, or None. Put into a pattern without ``*``, it gives the path again."""
         for expression in self._expressions:
             found = expression.fullmatch(_local(path))
             if found:
                 return found["id"]
         return None
-
-    def path_of(self, product_id: str) -> str:
-        """The path of a product's picture; a ``*`` of the pattern stays."""
-        return self.text.format(product_id=product_id)
 
     def glob_of(self, product_id: str) -> str:
         """Glob pattern of a product's pictures: of the id's own characters none is a wildcard."""

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from vasg.errors import ConfigurationError
+from vasg.errors import ConfigurationError, first_line
+from vasg.warehouse.files import sha256
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of ImageNet's colours
 
@@ -59,7 +60,7 @@ def torchvision_network(name: str, weights: str) -> Network:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises many types for a file that is not what it should be
         raise ConfigurationError(
-            f"features.weights: {path} is not a state_dict of {architecture}: {_line(error)}"
+            f"features.weights: {path} is not a state_dict of {architecture}: {first_line(error)}"
         ) from None
     layer = [key for key, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]
     model.set_submodule(layer, torch.nn.Identity())
@@ -80,7 +81,7 @@ def transformers_network(name: str, weights: str) -> Network:
             path, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:  # missing files, other formats, unknown architectures: each raises its own type
-        raise ConfigurationError(f"features.weights: {path} cannot be loaded for {name}: {_line(error)}") from None
+        raise ConfigurationError(f"features.weights: {path} cannot be loaded for {name}: {first_line(error)}") from None
     missing = sorted(key for key in found["missing_keys"] if not key.startswith("pooler."))  # the pooler is not used
     if missing:
         raise ConfigurationError(
@@ -115,7 +116,7 @@ def _library(module: str, encoder: str) -> Any:
     # a torchvision built for another torch fails with RuntimeError, a missing one with ImportError
     except Exception as error:
         raise ConfigurationError(
-            f"features.encoder: {encoder} needs {library}, which cannot be imported here ({_line(error)}); install a "
+            f"features.encoder: {encoder} needs {library}, which cannot be imported here ({first_line(error)}); install a "
             f"{library} that fits torch {torch.__version__}, or use encoder descriptor"
         ) from None
 
@@ -133,13 +134,8 @@ def _weights(encoder: str, weights: str, is_there: Callable[[Path], bool], what:
 def _sha256(path: Path) -> str:
     """Of a file, or of the names and contents of all files of a folder."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     digest = hashlib.sha256()
     for entry in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{entry.relative_to(path)}\0{_sha256(entry)}\n".encode())
+        digest.update(f"{entry.relative_to(path)}\0{sha256(entry)}\n".encode())
     return digest.hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from vasg.errors import DataError, InputMissing
 from vasg.ingest.sources import plain, reading
-from vasg.nodes import persisted
+from vasg.spark.persisted import persisted
 
 RAW_CHARACTERS = 1000  # of a bad record are kept in the table
 REPEATED_HEADER = "repeated header line"

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from pyspark.errors import SparkRuntimeException
 from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -66,10 +67,7 @@ def _amazon(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str
 
 def _csv(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     lines, files = read_lines(spark, settings.path, "reviews.path")
-    first = spark.read.option("lineSep", "\n").text(literal(unquote(min(files)))).head()  # it gives an encoded URI
-    if first is None:
-        raise InputMissing(f"reviews: {plain(min(files))} is empty; fetch it again or take it away")
-    header = str(first.value).rstrip("\r")
+    header = _first_line(spark, min(files))
     found = _header(header, plain(min(files)))
     fields = _fields(settings, found, plain(min(files)))
     names = [f"c{i}" for i in range(len(found))]
@@ -87,6 +85,17 @@ def _csv(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[str]]:
     return _judged(
         lines, fields, lambda name: F.col(f"parsed.{names[found.index(name)]}"), settings.implicit_rating
     ), files
+
+
+def _first_line(spark: SparkSession, file: str) -> str:
+    """Of a CSV file, by its URI. Raises InputMissing when there is none, DataError when it is not UTF-8."""
+    lines = spark.read.option("lineSep", "\n").text(literal(unquote(file)))  # a URI is encoded
+    first = lines.select("value", F.is_valid_utf8("value").alias("is_text")).head()
+    if first is None:
+        raise InputMissing(f"reviews: {plain(file)} is empty; fetch it again or take it away")
+    if not first.is_text:  # it would not be found again among the lines
+        raise DataError(f"the header of {plain(file)} is not UTF-8; convert the file")
+    return str(first.value).rstrip("\r")
 
 
 def _header(line: str, file: str) -> list[str]:
@@ -131,10 +140,18 @@ def _may_be_id(kind: T.DataType) -> bool:
 
 
 def _all_folders(reader: DataFrameReader, path: str) -> tuple[DataFrame, list[str]]:
-    """All Parquet files below ``path``, and their URIs; if all are in folders like ``day=5``, these are columns."""
+    """All Parquet files below ``path``, and their URIs; if all are in folders like ``day=5``, these are columns.
+
+    Folders that do not agree, as ``y=1`` beside ``y=2/m=2``, are folders and no more: all rows are read either way.
+    """
     frame, files = opened(lambda p: reader.parquet(p, recursiveFileLookup=True), path, "reviews.path")
     if all(file.rpartition("/")[0].count("=") > path.count("=") for file in files):
-        partitioned, found = opened(lambda p: reader.parquet(p, recursiveFileLookup=False), path, "reviews.path")
+        try:
+            partitioned, found = opened(lambda p: reader.parquet(p, recursiveFileLookup=False), path, "reviews.path")
+        except SparkRuntimeException as error:
+            if "[CONFLICTING_" in str(error):
+                return frame, files
+            raise
         if len(found) == len(files):  # Spark leaves out what it takes for no partition
             return partitioned, found
     return frame, files
@@ -189,11 +206,13 @@ def _judged(
 def _seconds(ticks: int, json: bool) -> Column:
     """``time_text`` (a number, a date, a date and time) as seconds since 1970 UTC; null when it is none of them.
 
-    Unless in ``json``, a number whose eight digits are a day is that day: as seconds they would all be of August 1970.
+    Unless in ``json``, eight digits between _DAYS are a day, and none if there is no such day: as seconds they would all
+    be of August 1970, before everything else.
     """
     number = F.expr("try_cast(time_text AS double)")  # 20180920.0 where a column has gaps
     digits = F.when(number.between(*_DAYS) & (number == F.floor(number)), F.floor(number).cast("string"))
-    day = F.when(F.lit(not json), F.unix_seconds(F.try_to_timestamp(digits, F.lit("yyyyMMdd"))))
+    day = F.unix_seconds(F.try_to_timestamp(digits, F.lit("yyyyMMdd"))).cast("double")
+    seconds = number / ticks if json else F.when(digits.isNotNull(), day).otherwise(number / ticks)
     # Spark reads a bare time as one of today, hence the year.
     date = F.when(F.col("time_text").rlike(r"^\d{4}-\d"), F.unix_seconds(F.expr("try_cast(time_text AS timestamp)")))
-    return F.coalesce(day.cast("double"), number / ticks, date.cast("double"))
+    return F.coalesce(seconds, date.cast("double"))

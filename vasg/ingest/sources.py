@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
 from vasg.spark.paths import address
@@ -19,6 +19,8 @@ _PARQUET_READER = (
 )
 _UNREADABLE = r"Encountered error while reading file (.+?)\.\s"
 _OTHER_TYPE = r"Parquet column \[(.*?)\]\. Expected Spark type (.+?), actual Parquet type (\w+)"
+_TWINS = r"Found duplicate field\(s\) .*?: \[(.*?)\]"
+SKIPPED = "files and folders whose names begin with _ or . are skipped"
 
 
 def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[DataFrame, list[str]]:
@@ -32,8 +34,15 @@ def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[D
         with reading([path]):
             frame = read(address(path))
     except AnalysisException as error:
-        if "PATH_NOT_FOUND" in str(error) or "UNABLE_TO_INFER_SCHEMA" in str(error):
+        if "PATH_NOT_FOUND" in str(error):
             raise InputMissing(f"{setting}: no file matches {path}") from None
+        if "UNABLE_TO_INFER_SCHEMA" in str(error):
+            raise InputMissing(f"{setting}: no file matches {path}; {SKIPPED}") from None
+        if "COLUMN_ALREADY_EXISTS" in str(error):
+            raise DataError(
+                f"{setting}: {path}: names of columns differ at most in case: {_alike(path, str(error))}; rename all but "
+                "one, or leave them out"
+            ) from None
         if "[PARQUET_TYPE_" in str(error):
             raise DataError(
                 f"{setting}: {path}: {first_line(error)}; write the column in a type that Spark has, times in "
@@ -42,13 +51,26 @@ def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[D
         raise
     files = frame.inputFiles()
     if not files:
-        raise InputMissing(f"{setting}: no file matches {path}")
+        raise InputMissing(f"{setting}: no file matches {path}; {SKIPPED}")
     return frame, files
 
 
 def plain(uri: str) -> str:
     """A local file's URI as a path; other URIs as they are."""
     return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+
+
+def _alike(path: str, text: str) -> str:
+    """The names that Spark, to which case does not matter, takes for one; its own ``text`` has them in small letters."""
+    found = re.search("`(.*?)`", text)
+    name = found[1] if found else ""
+    exact = SparkSession.active().newSession()
+    exact.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        names = exact.read.parquet(address(path), recursiveFileLookup=True).columns
+    except AnalysisException:  # the same letter for letter
+        names = []
+    return ", ".join(other for other in names if other.lower() == name) or name  # one inside a struct is in no list
 
 
 @contextmanager
@@ -76,6 +98,9 @@ def _parquet_fault(text: str, files: Sequence[str]) -> str:
     if differs:
         column, expected, actual = differs.groups()
         return f"{name}: column types differ: {column} is {actual}, elsewhere {expected}; give it one type in all files"
+    twins = re.search(_TWINS, text)
+    if twins:
+        return f"{name}: names of columns differ at most in case: {twins[1]}; rename all but one, or leave them out"
     return f"{name} cannot be read as Parquet: damaged, or something else; fetch the file again"
 
 
