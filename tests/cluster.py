@@ -82,7 +82,7 @@ def _daemon(
     Executors write to ``scratch`` what they exchange.
     """
     spark_class = Path(environment()["SPARK_HOME"], "bin", "spark-class")
-    own = environment() | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+    own = environment() | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m", "LC_ALL": "C"}
     if scratch:
         own["SPARK_LOCAL_DIRS"] = str(scratch)
     with (

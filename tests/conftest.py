@@ -25,7 +25,7 @@ DATA = Path(os.environ.get("VASG_TEST_DATA", ROOT.parent / "shared" / "data"))
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A session as the jobs make it, on two threads that retry failed tasks."""
-    os.environ.update({k: v for k, v in environment().items() if k.startswith(("SPARK", "PYSPARK"))})
+    os.environ.update({k: v for k, v in environment().items() if k.startswith(("SPARK", "PYSPARK", "LC_ALL"))})
     builder = SparkSession.builder.master("local[2,2]").appName("vasg tests")
     settings = SESSION | {
         "spark.ui.enabled": "false",

@@ -1,10 +1,12 @@
-"""What is around a job: a summary that cannot be written takes nothing back."""
+"""What is around a job: its summary is whole or not there, and takes nothing back where it cannot be written."""
 
+import json
 from pathlib import Path
 
 import pytest
 from fault_server import rows
 
+from vasg.failpoints import VARIABLE
 from vasg.pipeline import job
 from vasg.warehouse.tables import Warehouse
 
@@ -29,3 +31,13 @@ def test_a_stage_that_is_published_has_not_failed_where_its_summary_cannot_be_wr
         assert f"preprocess_reviews: {status} in " in said.out
         assert said.err == ""
     assert Warehouse(tmp_path / "root").has("reviews")
+
+
+def test_nobody_sees_half_a_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "stage.json"
+    job.keep(path, {"night": 1})
+    monkeypatch.setenv(VARIABLE, "temporary-written:error")
+    with pytest.raises(RuntimeError, match="failpoint temporary-written"):
+        job.keep(path, {"night": 2})
+    assert json.loads(path.read_text()) == {"night": 1}
+    assert list(tmp_path.iterdir()) == [path]

@@ -72,7 +72,9 @@ def say_it_is_elsewhere(lock: Path, **change: object) -> None:
     lock.write_text(json.dumps(json.loads(lock.read_text()) | change))
 
 
-@pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"namespace": "pid:[1]"}], ids=["host", "container"])
+@pytest.mark.parametrize(
+    "change", [{"host": "elsewhere"}, {"machine": "other"}, {"namespace": "pid:[1]"}], ids=["host", "name", "container"]
+)
 def test_the_lock_of_a_process_we_cannot_see_is_broken_only_when_its_heartbeat_is_old(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str]
 ) -> None:
@@ -88,6 +90,15 @@ def test_the_lock_of_a_process_we_cannot_see_is_broken_only_when_its_heartbeat_i
     with Warehouse(tmp_path).lock("next"):
         assert "the lock of run dead is stale" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["catalog"]
+
+
+def test_the_lock_of_a_version_that_named_no_machine_is_understood(tmp_path: Path) -> None:
+    kill_while_holding(tmp_path)
+    holder = json.loads((tmp_path / "lock").read_text())
+    del holder["machine"]
+    (tmp_path / "lock").write_text(json.dumps(holder))
+    with Warehouse(tmp_path).lock("next"):
+        pass
 
 
 def set_age(path: Path, seconds: float) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyspark.sql import SparkSession
 
 import vasg
 from vasg import installation, schemas
 from vasg.config import Config, from_dict
 from vasg.errors import InputMissing, UsageError
+from vasg.ingest.sources import plain
 from vasg.pipeline import stages
 from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
 from vasg.warehouse.tables import Warehouse
@@ -219,6 +221,37 @@ def test_a_new_file_in_any_folder_that_matches_undoes_the_stage(tmp_path: Path, 
     assert before == stages._outside(pattern)
     (tmp_path / "elsewhere" / "b.csv").touch()
     assert before != stages._outside(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[^t]*.csv",
+        "[!t]*.csv",
+        "{in/ner,other}/x.csv",
+        "{in/ner,{no/ne,other}}/{x,y}.csv",
+        "{in/a\\,b,other}/x.csv",
+        "*/x.csv",
+    ],
+)
+def test_whatever_spark_reads_is_watched(spark: SparkSession, tmp_path: Path, pattern: str) -> None:
+    for folder in (".", "in/ner", "in/a,b", "no/ne", "other", ".hidden"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name in "txy":
+            (tmp_path / folder / f"{name}.csv").touch()
+    read = {plain(uri) for uri in spark.read.text(f"file://{tmp_path}/{pattern}").inputFiles()}
+    assert read
+    assert read <= {name for name, _, _ in stages._outside(f"{tmp_path}/{pattern}")}
+
+
+def test_a_link_back_to_a_folder_above_is_not_followed_for_ever(tmp_path: Path) -> None:
+    for folder in ("raw/one", "raw/two", "shared"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "shared" / "a.csv").touch()
+    for link, target in {"one/link": "shared", "two/link": "shared", "one/up": "raw"}.items():
+        (tmp_path / "raw" / link).symlink_to(tmp_path / target)
+    found = stages._files(tmp_path / "raw")
+    assert sorted(found[1:]) == [tmp_path / "raw" / folder / "link" / "a.csv" for folder in ("one", "two")]
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_too(tmp_path: Path) -> None:

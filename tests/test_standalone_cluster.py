@@ -34,8 +34,8 @@ def submit(cluster: Cluster, stage: str, config: Path, root: Path) -> subprocess
 @pytest.mark.timeout(1800)  # ten processes of Java one after the other, on whatever cores there are
 def test_all_jobs_run_on_a_standalone_cluster(standalone_cluster: Cluster, tmp_path: Path) -> None:
     demo = ["--users", "60", "--products", "80", "--ratings", "600", "--dim", "16"]
-    subprocess.run([sys.executable, "-m", "vasg.demo", "--out", str(tmp_path / "shop"), *demo], check=True)
-    config, root = tmp_path / "shop" / "config.toml", tmp_path / "root"
+    subprocess.run([sys.executable, "-m", "vasg.demo", "--out", str(tmp_path / "läden"), *demo], check=True)
+    config, root = tmp_path / "läden" / "config.toml", tmp_path / "root"
     for stage in stages(load(config, SMALL)):
         answer = submit(standalone_cluster, stage.name, config, root)
         assert answer.returncode == 0, f"{stage.name}:\n{answer.stdout[-9000:]}\n{answer.stderr[-3000:]}"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import traceback
 import uuid
@@ -10,6 +11,8 @@ from typing import NoReturn
 
 from vasg.errors import UsageError, expected, java_cause
 from vasg.spark.preflight import executor_fault
+
+_RUN_ID = r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,199}"
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,8 +34,17 @@ def add_arguments(result: argparse.ArgumentParser) -> None:
 
 
 def new_run_id() -> str:
-    """The id of this run: given by ``vasg run`` to the jobs it starts, otherwise new."""
-    return os.environ.get("VASG_RUN_ID") or own_run_id()
+    """The id of this run: given by ``vasg run`` to the jobs it starts, otherwise new.
+
+    Raises UsageError for one that cannot be part of the name of a folder, as versions of tables have it.
+    """
+    given = os.environ.get("VASG_RUN_ID") or own_run_id()
+    if not re.fullmatch(_RUN_ID, given):
+        raise UsageError(
+            f"VASG_RUN_ID {given!r}: folders are named after it; take up to 200 letters (a to z), digits and . _ - + :, "
+            "beginning with a letter or a digit"
+        )
+    return given
 
 
 def own_run_id(command: str = "") -> str:

@@ -17,6 +17,7 @@ from vasg.installation import made_with
 from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
 from vasg.signals import ends_in_order
 from vasg.spark.session import Session, wait_for_ended
+from vasg.warehouse.files import write_atomically
 from vasg.warehouse.publication import Publication
 from vasg.warehouse.tables import Warehouse
 
@@ -115,7 +116,7 @@ def keep(path: Path, record: dict[str, Any]) -> None:
     """Write the record of a stage or a run; that it cannot be written must not hide how that ended."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1))
+        write_atomically(path, lambda temporary: temporary.write_text(json.dumps(record, indent=1), encoding="utf-8"))
     except OSError as error:
         print(f"{path} cannot be written: {error.strerror}", flush=True)
 

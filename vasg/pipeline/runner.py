@@ -79,7 +79,7 @@ def _summary(this: Stage, directory: Path) -> dict[str, Any]:
     """What the job kept of itself; where it could not, as on a full disk, that it is done."""
     try:
         found: dict[str, Any] = json.loads((directory / f"{this.name}.json").read_text())
-    except (OSError, ValueError):
+    except OSError:
         return {"stage": this.name, "status": "done"}
     return found
 
@@ -102,15 +102,16 @@ def _select(config: Config, first: str | None, last: str | None) -> list[Stage]:
 def _command(
     this: Stage, config: str, root: str, overrides: Sequence[str], properties: str | None, verbose: bool, force: bool
 ) -> list[str]:
-    job = HOME / "jobs" / f"{this.name}.py"
-    properties_path = Path(properties) if properties else HOME / "spark_conf" / "local.conf"
-    for path in (job, properties_path):
+    job, own = HOME / "jobs" / f"{this.name}.py", HOME / "spark_conf" / "local.conf"
+    if properties and not Path(properties).is_file():
+        raise ConfigurationError(f"--properties-file {properties} does not exist")
+    for path in (job,) if properties else (job, own):
         if not path.exists():
             raise ConfigurationError(
                 f"{path} does not exist; set VASG_HOME to the directory that holds jobs/ and spark_conf/"
             )
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
-    command = [str(submit), "--properties-file", str(properties_path), str(job), "--config", config, "--root", root]
+    command = [str(submit), "--properties-file", properties or str(own), str(job), "--config", config, "--root", root]
     for override in overrides:
         command += ["--set", override]
     return command + (["--verbose"] if verbose else []) + (["--force"] if force else [])
@@ -124,6 +125,7 @@ def environment() -> dict[str, str]:
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # no module from the folder that somebody happens to be in
+        "LC_ALL": "C.UTF-8",  # Java takes the encoding of file names from it, and sees no ü in another
     }
     if CLASSES.exists():  # two seconds less at every start; of another Java or Spark, Java passes it over
         options = f"-XX:SharedArchiveFile={CLASSES} -Xlog:cds=off -Xlog:cds+dynamic=off"

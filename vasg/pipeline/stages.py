@@ -123,12 +123,32 @@ def _outside(pattern: str) -> Any:
     local = re.sub("^file://[^/]*", "", pattern)
     if not local:
         return ""
-    matches = {local, *glob.glob(re.sub(r"\{[^}]*\}", "*", local))}  # a name may look like a pattern
+    found = (glob.glob(each, include_hidden=True) for each in _globs(re.sub(r"\\.", "?", local)))
+    matches = {local}.union(*found)  # a name may look like a pattern
     files = sorted({path for match in matches for path in _files(Path(match))})
     return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()] or uuid.uuid4().hex
 
 
+def _globs(pattern: str) -> list[str]:
+    """Patterns of Python's that match what one of Hadoop's does, if not more."""
+    braces = re.search(r"\{([^{}]*)\}", pattern)
+    if braces is None:
+        return [pattern.replace("[^", "[!")]
+    choices = braces[1].split(",") if "/" in braces[1] else ["*"]
+    return [each for choice in choices for each in _globs(pattern[: braces.start()] + choice + pattern[braces.end() :])]
+
+
 def _files(path: Path) -> list[Path]:
-    """The file, or those in the folder and below it, also behind symbolic links, as Spark reads them."""
-    below = os.walk(path, followlinks=True) if path.is_dir() else ()
-    return [path, *(Path(folder, name) for folder, _, names in below for name in names)]
+    """The file, or those in the folder and below it, also behind symbolic links, as Spark reads them.
+
+    A link back to a folder on the way to it leads to nothing new.
+    """
+    found, way = [path], {str(path): frozenset[tuple[int, int]]()}  # folders above each folder that is still to come
+    for folder, folders, names in os.walk(path, followlinks=True):
+        above, here = way.pop(folder), os.stat(folder)
+        if (here.st_dev, here.st_ino) in above:
+            folders.clear()
+            continue
+        way |= {os.path.join(folder, name): above | {(here.st_dev, here.st_ino)} for name in folders}
+        found += [Path(folder, name) for name in names]
+    return found

@@ -5,6 +5,7 @@ import re
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Thread
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -18,6 +19,12 @@ SESSION = {
     "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    "spark.executorEnv.LC_ALL": "C.UTF-8",  # as for the driver, see _check_file_names
+    # Files without Hadoop's .crc beside them: it cannot make that name of one with a colon, and believes a stale one. Of
+    # SQL alone: as spark.hadoop.… it would reach YARN's client, which takes no other class than the default. Not from
+    # the cache: spark-submit may have put that default there.
+    "fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    "fs.file.impl.disable.cache": "true",
 }
 
 # No later run takes it. A cluster that gave up while Spark starts fails a requirement of its own, of the same class.
@@ -54,6 +61,8 @@ class Session:
             session = builder.getOrCreate()
             if own:
                 self._own = session
+            _check_file_names(session)
+            if own:
                 preflight(session.sparkContext)
         except Exception as error:
             known = expected(error)
@@ -80,6 +89,16 @@ class Session:
             thread.start()
             _ending.append(thread)
             self._own = None
+
+
+def _check_file_names(session: SparkSession) -> None:
+    """Raise ConfigurationError where Java's file names are not UTF-8: it would pass over those that it cannot read."""
+    jvm: Any = session.sparkContext._jvm
+    encoding = jvm.System.getProperty("sun.jnu.encoding")
+    if encoding != "UTF-8":
+        raise ConfigurationError(
+            f"Java takes file names for {encoding} and would not see all files; set LC_ALL=C.UTF-8 before spark-submit"
+        )
 
 
 def wait_for_ended() -> None:

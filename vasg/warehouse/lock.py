@@ -7,6 +7,7 @@ taken for dead finds the next catalog taken when it publishes (``Warehouse.lock`
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -25,6 +26,7 @@ from vasg.warehouse.files import create_exclusively
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 300.0  # without a heartbeat, a run elsewhere counts as dead
+MACHINE = Path("/etc/machine-id")
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _is_stale(path: Path, holder: dict[str, Any]) -> bool:
     """Whether the holder is dead: its process where we can see it, its heartbeat where we cannot."""
-    if {key: holder[key] for key in ("host", "namespace")} == _here():
+    if all(holder.get(key, value) == value for key, value in _here().items()):  # locks of before name no machine
         return bool(holder["process_start"] != _process_start(holder["pid"]))
     probe = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     probe.touch()
@@ -135,8 +137,12 @@ def _is_stale(path: Path, holder: dict[str, Any]) -> bool:
 
 
 def _here() -> dict[str, str]:
-    """Where process numbers mean the same: containers of one host may share its name, but not its processes."""
-    return {"host": socket.gethostname(), "namespace": os.readlink("/proc/self/ns/pid")}
+    """Where process numbers mean the same: containers of one host may share its name, but not its processes.
+
+    Hosts may share a name, too (localhost). The machine's own id is not for others to know, hence its hash.
+    """
+    machine = hashlib.sha256(b"vasg" + MACHINE.read_bytes()).hexdigest()[:16] if MACHINE.is_file() else ""
+    return {"host": socket.gethostname(), "machine": machine, "namespace": os.readlink("/proc/self/ns/pid")}
 
 
 def _process_start(pid: int) -> str:

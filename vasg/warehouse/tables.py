@@ -109,7 +109,7 @@ class Warehouse:
                     raise DataError(f"table {table}: {found}; restore the file or run {writer} again with --from")
 
     def read(self, spark: SparkSession, table: str) -> DataFrame:
-        """The table as a DataFrame, schema checked. Partition columns are strings or dates, never guessed from values."""
+        """The table as a DataFrame, schema checked. Partition columns are strings, never guessed from values."""
         files = self.files(table)
         schemas.check(table, pq.read_schema(files[0]))
         reader = spark.read.option("basePath", address(self.path(table)))
