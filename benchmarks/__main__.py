@@ -34,7 +34,6 @@ def main() -> None:
     unknown = sorted(set(arguments.stages) - set(STAGES))
     if unknown:
         parser.error(f"unknown stage {unknown[0]}; stages are {', '.join(STAGES)}")
-    measure.install_peers()
     print(f"bench: {measure.machine()}", flush=True)
     for name in arguments.stages or STAGES:
         measure.save(STAGES[name](shop(arguments.size), arguments.rounds))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -96,28 +97,16 @@ def job(stage: str, config: Path, root: Path, *settings: str) -> float:
     return seconds
 
 
-def install_peers() -> None:
-    """The peers' environments, once."""
-    for name, requirements in ENVIRONMENTS.items():
-        if not _python(name).exists():
-            print(f"bench: installing peers into benchmarks/{name}, once", flush=True)
-            subprocess.run([sys.executable, "-m", "venv", str(HERE / name)], check=True)
-            pip = [
-                str(_python(name)),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--retries",
-                "1",
-                "-r",
-                str(HERE / requirements),
-            ]
-            subprocess.run(pip, check=True)
-
-
+@cache
 def _python(environment: str) -> Path:
-    return HERE / environment / "bin" / "python"
+    """The interpreter of an environment of peers, which is made when the first of them is wanted."""
+    python = HERE / environment / "bin" / "python"
+    if not python.exists():
+        print(f"bench: installing peers into benchmarks/{environment}, once", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(HERE / environment)], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--retries", "1", "-r", HERE / ENVIRONMENTS[environment]]
+        subprocess.run(list(map(str, pip)), check=True)
+    return python
 
 
 def machine() -> str:

@@ -76,5 +76,4 @@ def candidates(purchases: Purchases, center: NDArray[Any], context: NDArray[Any]
 
 
 if __name__ == "__main__":
-    measure.install_peers()
     main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import measure, quality
+from vasg.config import Pairwise
 from vasg.features.matrix import feature_matrix
 from vasg.scoring.bootstrap import mean_intervals
 from vasg.scoring.inputs import Purchases, read_purchases
@@ -79,7 +80,7 @@ def ours(
     users, warm = purchases.users, purchases.warm
     sample = validation_sample(*nodes, users, warm, seed)
     held_out = bpr.Validation(sample["validation"] - [0, users], sample["candidates"] - users, sample["known"])
-    yield "ours", bpr.bpr(train, users, warm, looks, held_out, seed)
+    yield "ours", bpr.bpr(train, users, warm, looks, held_out, Pairwise(), seed)[:2]
     plain = features.astype(np.float32)
     plain /= np.sqrt(np.square(plain[:warm]).sum(1).mean())
     model = bpr.start(users, plain, seed)
@@ -115,5 +116,4 @@ def cornac(
 
 
 if __name__ == "__main__":
-    measure.install_peers()
     main(Path(sys.argv[1]), [int(seed) for seed in sys.argv[2:]] or [0, 1, 2])

@@ -64,6 +64,12 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, text: str, message: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("seed = 3", encoding="utf-8-sig")
+    assert load(path).seed == 3
+
+
 def test_a_missing_file_is_a_missing_input(tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match=r"nowhere\.toml does not exist"):
         load(tmp_path / "nowhere.toml")
@@ -106,6 +112,9 @@ def test_the_paper_s_objective_has_defaults_of_its_own_that_give_way_to_what_is_
         ("walks.length=3", "unknown key walks.length; did you mean walks.walk_length"),
         ("walk.walk_length=3", "unknown key walk; did you mean walks"),
         ("walks.walk_length=", "walks.walk_length: .*found ''"),
+        ("reviews.path=/raw/\udcff.csv", r"reviews\.path: /raw/\\udcff\.csv is not UTF-8"),
+        ("train.baselines=['\udcff']", r"train\.baselines: .*udcff.* is not UTF-8"),
+        ("\udcff=1", r"\\udcff: 1 is not UTF-8"),
         ("train.learning_rate=0", "train.learning_rate: .*greater than 0.*found 0"),
     ],
 )
@@ -127,6 +136,8 @@ def test_relative_paths_belong_to_the_file_and_those_of_overrides_to_the_caller(
     assert config.reviews.metadata == str(tmp_path / "meta.json")
     assert config.features.path == "s3://bucket/{product_id}.jpg"
     assert load(path, ["reviews.path="]).reviews.path == ""
+    for address in ("file:/data/b.csv", "file:///data/b.csv"):  # Hadoop writes both
+        assert load(path, [f"reviews.path={address}"]).reviews.path == "file:///data/b.csv"
     assert load(path, ["reviews.path=/data/b.csv"]).reviews.path == "/data/b.csv"
 
 

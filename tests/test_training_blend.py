@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from vasg.training.model import Vasg
 from vasg.training.plan import Plan, interactions, validation_sample
 from vasg.training.publish import write_blend
 from vasg.training.terms import Vectors, all_terms
+from vasg.training.validation import Sample
 from vasg.training.worker import train
 from vasg.training.workers import Workers
 from vasg.warehouse.tables import Warehouse
@@ -64,6 +66,21 @@ def test_a_term_that_is_the_same_for_all_does_not_count(tmp_path: Path) -> None:
         this, Workers(1), {"good": term(STYLE), "same": lambda nodes: third[nodes]}, {"good": 1.0, "same": 1.0}
     )
     assert set(blend.factors()) == {"good"}
+
+
+def test_users_who_bought_little_do_not_change_what_a_weight_means(tmp_path: Path) -> None:
+    """They are many at night and not there in the evaluation that chose the weights; what one purchase tells is little."""
+    this = plan(tmp_path, config())
+    weak = np.concatenate([TASTE * (np.arange(USERS) < 10)[:, None], STYLE])
+
+    def unit(degree: Any) -> float:
+        np.save(this.degree, np.concatenate([degree, np.full(WARM, 3)]))
+        terms = {"weak": lambda nodes: weak[nodes].astype(np.float32), "good": term(STYLE)}
+        return choose(this, Workers(1), terms, {"weak": 1.0, "good": 1.0}).unit["weak"]
+
+    few, none = np.where(np.arange(USERS) < 10, 5, 1), np.ones(USERS, int)
+    assert unit(few) == pytest.approx(0.5)
+    assert unit(none) < 0.4  # nobody bought more: all count
 
 
 def test_no_other_value_of_one_weight_is_better(tmp_path: Path) -> None:
@@ -119,6 +136,17 @@ def test_what_cannot_count_is_not_trained(tmp_path: Path) -> None:
     assert np.isfinite(embeddings(this)).all()
 
 
+def test_a_user_without_a_train_pair_has_no_vector_of_any_model(tmp_path: Path) -> None:
+    this = plan(tmp_path, config())
+    degree = np.load(this.degree)
+    np.save(this.degree, np.where(np.arange(len(degree)) == 3, 0, degree))
+    train(Workers(1), this)
+    published, others = pq.read_table(this.output), pq.read_table(this.baselines)
+    assert set(published["node"].to_pylist()) == set(range(USERS + WARM + COLD)) - {3}
+    assert set(others["model"].to_pylist()) == {"skipgram", "bpr", "vbpr"}
+    assert 3 not in others["node"].to_pylist()
+
+
 def test_many_cores_learn_the_same_terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, found = [pool["num_threads"] for pool in threadpool_info()], {}
     for count in (1, 16):
@@ -143,20 +171,33 @@ def test_popularity_may_be_all_that_counts(tmp_path: Path) -> None:
     assert np.isfinite(rows).all()
 
 
+@pytest.mark.parametrize("name", ["plain_skipgram", "bpr", "co_purchases"])
+def test_what_knows_purchases_alone_finds_a_cold_product_average(tmp_path: Path, name: str) -> None:
+    this, model, plain, mapping = trained(tmp_path)
+    vectors = all_terms(this, model.rows, plain.rows, mapping)[name](np.arange(USERS + WARM + COLD))
+    scores = vectors[:USERS] @ vectors[USERS:].T
+    assert scores[:, :WARM].any()
+    np.testing.assert_allclose(
+        scores[:, WARM:], np.tile(scores[:, :WARM].mean(1, keepdims=True), COLD), rtol=1e-3, atol=1e-7
+    )
+
+
 @pytest.mark.parametrize("dim", [8, 80])
 def test_published_score_is_the_blend(tmp_path: Path, dim: int) -> None:
     """Up to a constant for each user, which ranks nothing; in as many dimensions as the terms have, exactly."""
     this, model, plain, mapping = trained(tmp_path, dim=dim)
     terms = all_terms(this, model.rows, plain.rows, mapping)
     blend = Blend(dict.fromkeys(terms, 0.5) | {"bpr": 0.0}, dict.fromkeys(terms, 2.0), 0.0)
-    kept = write_blend(this, Workers(1), model, mapping, terms, blend)
+    published = write_blend(this, Workers(1), model, mapping, terms, blend)
     nodes = np.arange(USERS + WARM + COLD)
     expected = sum((0.25 * terms[n](nodes)[:USERS] @ terms[n](nodes)[USERS:].T for n in terms if n != "bpr"), 0.0)
     found = embeddings(this)
     assert found.shape[1] == dim + 1
     scores = found[:USERS] @ found[USERS:].T
     error = (scores - scores.mean(1, keepdims=True)) - (expected - np.mean(expected, 1, keepdims=True))
-    assert kept > (0.999999 if dim == 80 else 0.5)
+    assert published["kept"] > (0.999999 if dim == 80 else 0.5)
+    sample = Sample(this, Workers(1))
+    assert published["validation_auc"] == sample.auc(sample.scores(lambda some: found[some]))
     if dim == 80:
         assert np.abs(error).max() < 1e-4
     else:
@@ -183,6 +224,8 @@ def test_compression_is_the_truncated_decomposition_of_the_scores(
     left, singular, right = np.linalg.svd(scores)
     best = (left[:, : min(dim, len(singular))] * singular[:dim]) @ right[: min(dim, len(singular))]
     np.testing.assert_allclose(found, best + (b - b.mean(0)) @ a.mean(0), atol=1e-6 * max(1.0, singular[0]))
+    lengths = [float(np.square(vectors).sum(1).mean()) for vectors in (maps.users(a), rows)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=1e-6)  # they are added and compared in analyses
     assert maps.kept == pytest.approx(np.square(singular[:dim]).sum() / np.square(singular).sum(), abs=1e-8)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from vasg.config import Pairwise
 from vasg.training import bpr
 
 USERS, WARM, COLD = 60, 80, 20
@@ -33,7 +34,7 @@ def validation(pairs: Any, held_out: Any) -> bpr.Validation:
 def test_finds_the_tastes(visual: bool) -> None:
     pairs, held_out, features = shop()
     looks = bpr.components(features, np.ones(len(features), bool), WARM, 0) if visual else features[:, :0]
-    user, product = bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out), seed=0)
+    user, product, chosen = bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out), Pairwise(), seed=0)
     assert validation(pairs, held_out).auc(user, product) > 0.9
     scores = user @ product[WARM:].T
     same = (np.arange(USERS) % 4)[:, None] == (np.arange(WARM, WARM + COLD) % 4)[None, :]
@@ -41,8 +42,11 @@ def test_finds_the_tastes(visual: bool) -> None:
         assert scores[same].mean() > scores[~same].mean() + 1  # cold products by their pictures
     else:
         assert np.ptp(scores, axis=1).max() < 1e-5  # nothing is known of them: all alike
-    again = bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out), seed=0, threads=3)
+    again = bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out), Pairwise(), seed=0, threads=3)
     assert np.array_equal(user, again[0])
+    copied = bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, held_out[:0]), chosen, seed=0)
+    assert np.array_equal(user, copied[0])  # what was chosen, given where nothing can be chosen, is the same model
+    assert copied[2] == chosen
 
 
 def test_a_step_is_gradient_descent_on_the_pairwise_loss() -> None:
@@ -80,4 +84,4 @@ def test_whoever_is_told_to_stop_stops() -> None:
     stop.set()
     for judged in (held_out, held_out[:0]):
         with pytest.raises(CancelledError):
-            bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, judged), seed=0, stop=stop)
+            bpr.bpr(pairs, USERS, WARM, looks, validation(pairs, judged), Pairwise(), seed=0, stop=stop)

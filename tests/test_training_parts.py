@@ -15,8 +15,9 @@ import torch
 from training_shop import LANES, LENGTH, config, plan
 
 from vasg import randomness
+from vasg.config import from_dict, to_dict
 from vasg.errors import DataError
-from vasg.training import checkpoint, decoder, dropout
+from vasg.training import checkpoint, decoder, dropout, stage
 from vasg.training.features import Features
 from vasg.training.row_optimizers import Optimizer, RowAdagrad, RowAdam
 from vasg.training.walk_reader import batches, steps_per_epoch
@@ -152,6 +153,24 @@ def test_a_checkpoint_replaces_earlier_ones_alone(tmp_path: Path) -> None:
     workers.size = 2
     with pytest.raises(DataError, match="is of 1 workers, not 2; remove it"):
         checkpoint.load(tmp_path, workers, device)
+
+
+def test_what_a_configuration_kept_of_the_other_objective_is_told() -> None:
+    """As when the configuration kept beside the outputs of a run is run again with the other objective."""
+    ours, paper = config(), config(objective="paper")
+    assert stage._of_other_objective(ours.train) == stage._of_other_objective(paper.train) == {}
+    kept = to_dict(ours)
+    kept["train"]["objective"] = "paper"
+    expected = {"learning_rate": 0.1, "mapping.objective": "both", "mapping.dropout": 0.2}
+    assert stage._of_other_objective(from_dict(kept).train) == expected
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null"])
+def test_a_damaged_mark_of_a_checkpoint_is_bad_data(tmp_path: Path, content: str) -> None:
+    checkpoint.save(tmp_path, 7, {"x": torch.ones(2)}, {"done": 7}, Workers(1))
+    next(tmp_path.glob("step-*/complete.json")).write_text(content)
+    with pytest.raises(DataError, match=r"checkpoint .*step-.* cannot be read .*; remove it to train from the start"):
+        checkpoint.load(tmp_path, Workers(1), torch.device("cpu"))
 
 
 def test_a_machine_that_cannot_read_a_checkpoint_does_not_ask_to_remove_it(

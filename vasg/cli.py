@@ -54,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--root", required=True, metavar="DIR")
     report.add_argument("--out", metavar="FILE", help="default: DIR/reports/RUN_ID.html")
     report.set_defaults(call=_report)
+
+    chosen = commands.add_parser(
+        "choices", help="print what an evaluation chose, as sections for the nightly configuration"
+    )
+    chosen.add_argument("--root", required=True, metavar="DIR")
+    chosen.set_defaults(call=_choices)
+
     log = commands.add_parser("history", help="list the catalogs that are kept: when, by what, which tables changed")
     log.add_argument("--root", required=True, metavar="DIR")
     log.set_defaults(call=_history)
@@ -112,6 +119,13 @@ def _report(arguments: argparse.Namespace) -> int:
     from vasg.report.command import report
 
     print(report(arguments.root, arguments.out))
+    return 0
+
+
+def _choices(arguments: argparse.Namespace) -> int:
+    from vasg.training.choices import choices
+
+    print(choices(arguments.root), end="")
     return 0
 
 

@@ -4,10 +4,12 @@
 valid key. Paths in the file are relative to the file, paths given with ``--set`` to the working directory.
 """
 
+import copy
 import dataclasses
 import difflib
 import json
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -50,7 +52,8 @@ def _a_day(value: str) -> str:
 class Reviews:
     """[reviews] What was bought: reviews or transactions."""
 
-    # file, folder or glob pattern; .gz is read as it is; what a URL other than file:// names is read anew by every run
+    # file, folder or glob pattern; .gz is read as it is; files and folders whose names begin with _ or . are skipped; what
+    # a URL other than file:// names is read anew by every run
     path: InputPath = ""
     format: Literal["amazon_2014", "amazon_2018", "amazon_2023", "csv", "parquet"] = "csv"
     user_column: str = "user_id"  # column names: csv and parquet only
@@ -68,7 +71,8 @@ class Features:
     """[features] Where the image features come from."""
 
     source: Literal["none", "feature_file", "pictures"] = "none"
-    # the .b file, or a pattern such as images/{product_id:.3}/{product_id}.jpg; of URLs the same holds as in [reviews]
+    # the .b file, or a pattern such as images/{product_id:.3}/{product_id}.jpg; of URLs and skipped names the same holds as
+    # in [reviews]: with this pattern a product whose id begins with _ or . has no picture
     path: InputPath = ""
     dim: Positive = 4096  # length I of a feature in the .b file
     encoder: str = "descriptor"  # pictures: "descriptor", "torchvision:NAME" or "transformers:NAME"
@@ -148,9 +152,16 @@ class Blend:
     popularity: Weight = 1.0
 
 
-LEARNING_RATES = {"sampled": 0.1, "paper": 1e-3}  # by objective: of row-wise Adagrad, of Adam
+@dataclass(frozen=True, config=_STRICT)
+class Pairwise:
+    """[train.vbpr] and [train.bpr] Where no validation pairs choose these, as in the nightly run."""
+
+    epochs: Positive = 30
+    regularisation: Weight = 0.03
+
+
 # what [train] has by default where its objective is the paper's (section 3.2) and ours has something else
-_PAPER = {"learning_rate": LEARNING_RATES["paper"], "mapping": {"objective": "reconstruction", "dropout": 0.5}}
+PAPER = {"learning_rate": 1e-3, "mapping.objective": "reconstruction", "mapping.dropout": 0.5}
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -160,12 +171,12 @@ class Train:
     workers: Positive = 1  # Horovod processes; 1 trains in the job's own process
     launcher: Literal["spark", "horovodrun"] = "spark"  # how more than one worker is started
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    objective: Literal["sampled", "paper"] = "sampled"  # paper: equations 1-3, no negative samples; defaults of _PAPER
+    objective: Literal["sampled", "paper"] = "sampled"  # paper: equations 1-3, no negative samples; defaults of PAPER
     dim: Positive = 100  # D
     window: Annotated[int, Field(ge=3), AfterValidator(_odd)] = 7  # full width
     epochs: Positive = 4
     batch_walks: Positive = 256  # walks in a global batch, over all workers
-    learning_rate: PositiveFloat = LEARNING_RATES["sampled"]
+    learning_rate: PositiveFloat = 0.1  # of row-wise Adagrad; PAPER has that of Adam
     negatives: Positive = 8  # sampled: negative nodes of each type, drawn for each walk and shared by its pairs
     negative_weight: PositiveFloat = 5.0  # sampled: the negatives weigh as much as this many a pair
     # sampled: L2 that pulls the center to what pictures say of it, for each pair, divided by the center's purchases
@@ -176,6 +187,8 @@ class Train:
     decoder: Decoder = Decoder()
     mapping: Mapping = Mapping()
     blend: Blend = Blend()
+    vbpr: Pairwise = Pairwise()
+    bpr: Pairwise = Pairwise()
 
     def __post_init__(self) -> None:
         if self.decoder.every == 0 and self.mapping.objective != "regression":
@@ -235,7 +248,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(path)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows begins files with a BOM
     except FileNotFoundError:
         raise InputMissing(f"configuration file {path} does not exist") from None
     except (ValueError, RecursionError, OSError) as error:  # ValueError: not UTF-8, not TOML, or a number without end
@@ -250,7 +263,8 @@ def from_dict(data: dict[str, Any], source: str = "configuration") -> Config:
     """Validate a tree of plain values; ``source`` is named in errors."""
     train = data.get("train")
     if isinstance(train, dict) and train.get("objective") == "paper":
-        data = data | {"train": _with_defaults(train, _PAPER)}
+        data = data | {"train": _of_the_paper(train)}
+    _check_text(data, source)
     try:
         # as JSON, where lists are tuples and tables dataclasses even if nothing else may pass for what it is not
         return TypeAdapter(Config).validate_json(json.dumps(data, default=str), strict=True)
@@ -258,11 +272,29 @@ def from_dict(data: dict[str, Any], source: str = "configuration") -> Config:
         raise ConfigurationError(f"{source}: {_explain(error.errors()[0])}") from None
 
 
-def _with_defaults(given: Any, defaults: Any) -> Any:
-    """``given``, with what it says nothing of."""
-    if not isinstance(given, dict) or not isinstance(defaults, dict):
-        return given
-    return defaults | {name: _with_defaults(value, defaults.get(name)) for name, value in given.items()}
+def _check_text(data: dict[str, Any], source: str, section: str = "") -> None:
+    """Raise ConfigurationError for bytes that are no text: Python has those of command lines and paths as surrogates."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            _check_text(value, source, f"{section}{key}.")
+        text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+        found = f"{section}{key}: {text}"
+        shown = found.encode("utf-8", "backslashreplace").decode()
+        if shown != found:
+            raise ConfigurationError(f"{source}: {shown} is not UTF-8; give it another name")
+
+
+def _of_the_paper(train: dict[str, Any]) -> dict[str, Any]:
+    """The section [train] with PAPER's values where it says nothing."""
+    train = copy.deepcopy(train)
+    for name, value in PAPER.items():
+        *sections, key = name.split(".")
+        section: Any = train
+        for part in sections:
+            section = section.setdefault(part, {})
+        if isinstance(section, dict):  # validation says what is wrong otherwise
+            section.setdefault(key, value)
+    return train
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -298,12 +330,13 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 
 def _resolve_paths(kind: Any, data: dict[str, Any], base: Path, only: str | None = None) -> None:
-    """Make the relative paths of outside data absolute, in place; URLs stay as they are."""
+    """Make the relative paths of outside data absolute, in place; URLs stay as they are, but file:/ becomes file:///."""
     for name, field_type in _field_types(kind).items():
         value = data.get(name)
         if dataclasses.is_dataclass(field_type) and isinstance(value, dict):
             _resolve_paths(field_type, value, base)
         elif _PATH in getattr(field_type, "__metadata__", ()) and only in (None, name) and isinstance(value, str):
+            value = re.sub("^file:/(?!/)", "file:///", value)  # Hadoop writes both, all our code knows the one
             data[name] = os.path.normpath(base / value) if value and "://" not in value else value
 
 

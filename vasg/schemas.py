@@ -161,8 +161,8 @@ _ALL = (
             _column(
                 "quantity", _STRING,
                 "loss, decoder_loss, mean_cosine, effective_rank, ...; in phase blend the weight of each term of [train.blend], "
-                "validation_auc where there are validation pairs, and kept (share of the scores' squares that train.dim "
-                "numbers keep)",
+                "validation_auc of the published vectors where there are validation pairs, and kept (share of the scores' "
+                "squares that train.dim numbers keep); in phases vbpr and bpr epochs and regularisation",
             ),
             _column("value", _DOUBLE, "its value"),
         ),

@@ -34,8 +34,8 @@ def _blend(log: pd.DataFrame) -> list[str]:
     if auc is None:
         return [f"Weights between the terms of the score, not chosen on validation pairs: {weights}. {compressed}"]
     return [
-        f"Weights between the terms of the score, chosen on validation pairs and never on test pairs: {weights}. Their AUC "
-        f"on a sample of the validation pairs is {auc:.3f}. {compressed}"
+        f"Weights between the terms of the score, chosen on validation pairs and never on test pairs: {weights}. "
+        f"{compressed} Their AUC on a sample of the validation pairs is {auc:.3f}."
     ]
 
 

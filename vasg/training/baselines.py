@@ -18,13 +18,13 @@ from vasg.training.workers import Workers
 def write_pairwise(plan: Plan, workers: Workers) -> None:
     """Publish bpr and vbpr, as far as they are configured, from where training left them."""
     names = [name for name in PAIRWISE if plan.is_baseline(name)]
-    has_feature = np.load(plan.has_feature)
+    has_feature, has_bought = np.load(plan.has_feature), np.load(plan.degree)[: plan.users] > 0
     for name in names if workers.index == 0 else []:
         vectors = np.load(file_of(plan, name), mmap_mode="r")
         scored = np.arange(plan.products) < plan.warm
         if name == "vbpr":
             scored |= has_feature  # bpr knows nothing of a cold product
-        nodes = np.concatenate([np.arange(plan.users), plan.users + np.flatnonzero(scored)])
+        nodes = np.concatenate([np.flatnonzero(has_bought), plan.users + np.flatnonzero(scored)])
         write(plan, name, 0, nodes, np.asarray(vectors[nodes]))
 
 

@@ -3,8 +3,10 @@
 vbpr and bpr are baselines, too.
 """
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -13,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from vasg.config import Pairwise
 from vasg.machine.cores import cores
 from vasg.training import bpr
 from vasg.training.co_purchases import co_purchases
 from vasg.training.mixed_logit import mixed_logit
-from vasg.training.plan import Plan, save
+from vasg.training.plan import Log, Plan, save
 from vasg.training.workers import Workers
 from vasg.warehouse.files import write_atomically
 
@@ -45,9 +48,16 @@ def learn_beside(plan: Plan, workers: Workers, stop: Event) -> None:
 
 def _learn(plan: Plan, workers: Workers, threads: int, stop: Event, name: str) -> None:
     started = time.monotonic()
-    vectors = _pairwise(plan, name, threads, stop) if name in PAIRWISE else _direct(plan, name, threads)
+    how = ""
+    if name in PAIRWISE:
+        vectors, chosen = _pairwise(plan, name, threads, stop)
+        text = json.dumps(asdict(chosen))
+        write_atomically(_settings_of(plan, name), lambda path: path.write_text(text))
+        how = f": {chosen.epochs} epochs with regularisation {chosen.regularisation:g}"
+    else:
+        vectors = _direct(plan, name, threads)
     write_atomically(file_of(plan, name), partial(save, vectors))
-    workers.say(f"train: {name} learned in {time.monotonic() - started:.0f} s")
+    workers.say(f"train: {name} learned in {time.monotonic() - started:.0f} s{how}")
 
 
 def file_of(plan: Plan, name: str) -> Path:
@@ -55,7 +65,18 @@ def file_of(plan: Plan, name: str) -> Path:
     return Path(plan.checkpoints) / f"{name}.npy"
 
 
-def _pairwise(plan: Plan, name: str, threads: int, stop: Event) -> NDArray[np.float32]:
+def _settings_of(plan: Plan, name: str) -> Path:
+    return file_of(plan, name).with_suffix(".json")
+
+
+def pairwise_log(plan: Plan) -> Log:
+    """With which settings vbpr and bpr were learned, as far as they were."""
+    found = [(name, _settings_of(plan, name)) for name in PAIRWISE]
+    chosen = {name: json.loads(path.read_text()) for name, path in found if path.exists()}
+    return [(name, 1, key, float(value)) for name, settings in chosen.items() for key, value in settings.items()]
+
+
+def _pairwise(plan: Plan, name: str, threads: int, stop: Event) -> tuple[NDArray[np.float32], Pairwise]:
     pairs, has_feature, features = np.load(plan.pairs), np.load(plan.has_feature), np.load(plan.features, mmap_mode="r")
     held_out = bpr.Validation(
         np.load(plan.validation) - [0, plan.users], np.load(plan.candidates) - plan.users, np.load(plan.known)
@@ -63,10 +84,11 @@ def _pairwise(plan: Plan, name: str, threads: int, stop: Event) -> NDArray[np.fl
     looks = np.zeros((plan.products, 0), np.float32)
     if name == "vbpr":
         looks = bpr.components(features, has_feature, plan.warm, plan.config.seed)
-    user, product = bpr.bpr(pairs, plan.users, plan.warm, looks, held_out, plan.config.seed, threads, stop)
-    if name == "bpr":
-        product[plan.warm :] = 0  # it knows nothing of a cold product
-    return np.concatenate([user, product])
+    given: Pairwise = getattr(plan.config.train, name)
+    user, product, chosen = bpr.bpr(
+        pairs, plan.users, plan.warm, looks, held_out, given, plan.config.seed, threads, stop
+    )
+    return np.concatenate([user, product]), chosen
 
 
 def _direct(plan: Plan, name: str, threads: int) -> NDArray[np.float32]:

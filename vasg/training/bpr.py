@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vasg import randomness
+from vasg.config import Pairwise
 from vasg.features.components import fitted_products, principal_components
 from vasg.training import validation
 
@@ -29,7 +30,6 @@ _COMPONENTS = 512  # of the features
 _BATCH = 1024  # triples
 _EPOCHS, _CHECKED = 40, 2  # at most; from one look at the validation pairs to the next
 _PATIENCE = 3  # looks that find it no better than before
-_UNCHECKED_EPOCHS, _UNCHECKED_REGULARISATION = 10, 0.01  # without validation pairs
 _LEARNING_RATE, _VISUAL_LEARNING_RATE = 0.05, 0.02
 _REGULARISATION = (0.1, 0.03, 0.01, 0.003)  # the best on validation pairs is kept
 _START = 0.1  # standard deviation of the factors
@@ -74,26 +74,28 @@ class Model:
 
 
 def bpr(
-    pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, held_out: Validation, seed: int, threads: int = 1,
-    stop: Event | None = None,
-) -> tuple[Floats, Floats]:  # fmt: skip
+    pairs: NDArray[np.int64], users: int, warm: int, looks: Floats, held_out: Validation, given: Pairwise, seed: int,
+    threads: int = 1, stop: Event | None = None,
+) -> tuple[Floats, Floats, Pairwise]:  # fmt: skip
     """Train on ``pairs`` [n, 2] of user and warm product (from 0) with ``looks`` [P, k], k = 0 for plain BPR.
 
-    Returns vectors of users [U, d] and products [P, d] whose inner product is the score. Strength of
-    regularisation and number of epochs are those best on the validation pairs; as many strengths as ``threads`` are tried
-    at a time, with the same result. Raises CancelledError after the epoch in which ``stop`` is set.
+    Returns vectors of users [U, d] and products [P, d] whose inner product is the score, and the strength of
+    regularisation and number of epochs, which are those best on the validation pairs, ``given`` ones without any. As many
+    strengths as ``threads`` are tried at a time, with the same result. Raises CancelledError after the epoch in which
+    ``stop`` is set.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     stop = stop or Event()
     if not len(held_out.pairs):
         model = start(users, looks, seed)
-        for epoch in range(_UNCHECKED_EPOCHS):
-            run_epoch(model, pairs, warm, epoch, _UNCHECKED_REGULARISATION, seed, stop)
-        return model.vectors(warm)
+        for epoch in range(given.epochs):
+            run_epoch(model, pairs, warm, epoch, given.regularisation, seed, stop)
+        return *model.vectors(warm), given
     attempt = partial(_attempt, pairs, users, warm, looks, held_out, seed, stop)
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(attempt, _REGULARISATION))
-    return max(found, key=lambda one: one[0])[1:]
+    _, user, product, chosen = max(found, key=lambda one: one[0])
+    return user, product, chosen
 
 
 def _attempt(
@@ -105,17 +107,18 @@ def _attempt(
     seed: int,
     stop: Event,
     regularisation: float,
-) -> tuple[float, Floats, Floats]:
-    """AUC and vectors of the best epoch with this strength of regularisation."""
+) -> tuple[float, Floats, Floats, Pairwise]:
+    """AUC and vectors of the best epoch with this strength of regularisation, and which that was."""
     model, in_vain = start(users, looks, seed), 0
-    best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+    best = (-1.0, *model.vectors(warm), Pairwise(1, regularisation))
     for epoch in range(_EPOCHS):
         run_epoch(model, pairs, warm, epoch, regularisation, seed, stop)
         if (epoch + 1) % _CHECKED:
             continue
         user, product = model.vectors(warm)
         auc = held_out.auc(user, product)
-        best, in_vain = ((auc, user, product), 0) if auc > best[0] else (best, in_vain + 1)
+        found = (auc, user, product, Pairwise(epoch + 1, regularisation))
+        best, in_vain = (found, 0) if auc > best[0] else (best, in_vain + 1)
         if in_vain == _PATIENCE:
             break
     return best

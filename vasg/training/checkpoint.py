@@ -46,12 +46,15 @@ def load(directory: Path, workers: Workers, device: torch.device) -> tuple[dict[
     if not complete:
         return None
     folder, mend = complete[-1].parent, "remove it to train from the start"
-    size = json.loads(complete[-1].read_text())["workers"]
-    if size != workers.size:
-        raise DataError(f"checkpoint {folder} is of {size} workers, not {workers.size}; {mend}")
-    try:  # weights_only: a checkpoint is data, nothing in it may run; mmap: no copy of the share beside the model
+    try:
+        size = json.loads(complete[-1].read_text())["workers"]
+        if size != workers.size:
+            raise DataError(f"checkpoint {folder} is of {size} workers, not {workers.size}; {mend}")
+        # weights_only: a checkpoint is data, nothing in it may run; mmap: no copy of the share beside the model
         share = torch.load(folder / f"share-{workers.index}.pt", map_location="cpu", weights_only=True, mmap=True)
         return share, torch.load(folder / "common.pt", map_location=device, weights_only=True)
+    except DataError:
+        raise
     except Exception as error:  # torch raises many types for a file that is not what it should be
         if isinstance(error, MemoryError | OSError) and not isinstance(error, FileNotFoundError):
             raise  # the machine's fault, not the checkpoint's

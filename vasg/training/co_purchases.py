@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 
 def co_purchases(pairs: NDArray[np.int64], users: int, warm: int, products: int, dim: int, seed: int) -> Floats:
-    """[U + P, d] U S^2 of users and V of warm products, d at most ``dim`` and at least 1; zero for cold products.
+    """[U + P, d] U S^2 of users and V of warm products, their mean for cold ones; d is at most ``dim`` and at least 1.
 
     ``pairs`` [n, 2] user and product (from 0) of the train split.
     """
@@ -37,4 +37,5 @@ def co_purchases(pairs: NDArray[np.int64], users: int, warm: int, products: int,
         matrix, size, n_oversamples=spare, n_iter=_ITERATIONS, random_state=seed_of_32_bits(seed)
     )
     found[:users], found[users : users + warm] = left * np.square(singular), right.T
+    found[users + warm :] = right.mean(1)
     return found

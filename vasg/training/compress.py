@@ -76,7 +76,10 @@ class Compression:
 
 
 def compression(users: Moments, products: Moments, dim: int) -> Compression:
-    """The maps for stacked vectors with these moments; dimensions that are not needed are zero."""
+    """The maps for stacked vectors with these moments; dimensions that are not needed are zero.
+
+    Users and products come out equally long in the mean square, so that their vectors can also be added and compared.
+    """
     if not len(users.sum):  # no term but popularity counts
         nothing = np.zeros((0, dim))
         return Compression(users.mean(), products.mean(), nothing, nothing, 1.0)
@@ -85,9 +88,10 @@ def compression(users: Moments, products: Moments, dim: int) -> Compression:
     left, singular, right = np.linalg.svd(user_root.T @ product_root, full_matrices=False)
     used = min(dim, len(singular))
     root = np.sqrt(singular[:used])
+    longer = (max(users.count, 1.0) / max(products.count, 1.0)) ** 0.25  # both sums of squares are the singular values'
     maps = np.zeros((2, len(users.sum), dim))
-    maps[0, :, :used] = user_inverse @ left[:, :used] * root
-    maps[1, :, :used] = product_inverse @ right[:used].T * root
+    maps[0, :, :used] = user_inverse @ left[:, :used] * root * longer
+    maps[1, :, :used] = product_inverse @ right[:used].T * root / longer
     # one of two mirror images
     maps *= np.sign(np.take_along_axis(maps[0], np.abs(maps[0]).argmax(0)[None], 0) + 1e-300)
     total = float(np.square(singular).sum())

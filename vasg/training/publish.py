@@ -19,6 +19,7 @@ from vasg.training.mapping import Mapping, cold_products
 from vasg.training.model import Vasg
 from vasg.training.plan import Plan
 from vasg.training.terms import Floats, Vectors, skipgram
+from vasg.training.validation import Sample
 from vasg.training.workers import Workers
 
 _CHUNK = 65_536
@@ -33,43 +34,61 @@ def write_paper(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> 
 
 def write_blend(
     plan: Plan, workers: Workers, model: Vasg, mapping: Mapping, terms: dict[str, Vectors], blend: Blend
-) -> float:
+) -> dict[str, float]:
     """This worker's rows for objective "sampled": all terms in D dimensions, and a bias that users meet with 1.
 
-    Returns the share of the squares of the scores that D dimensions keep.
+    Returns "kept", the share of the squares of the scores that D dimensions keep, and where there are validation pairs
+    "validation_auc", that of these rows.
     """
     nodes = _own_nodes(plan, workers, model, mapping)
     factors = blend.factors()
-    bias = factors.pop("popularity", 0.0) * terms["popularity"](nodes)
+    popularity = factors.pop("popularity", 0.0)
+    bias = popularity * terms["popularity"](nodes)
     # on all workers or on none, who fetch them together; the other terms lie in files
     fetched = {name: terms[name](nodes) for name in ("skipgram", "plain_skipgram") if name in factors}
-    known = {name: terms[name] for name in factors if name not in fetched}
 
-    def chunks() -> Iterator[tuple[slice, NDArray[np.bool_], Floats]]:
+    def chunks() -> Iterator[tuple[slice, Floats]]:
         for begin in range(0, max(1, len(nodes)), _CHUNK):  # one where there is no node: how wide they are
             part = slice(begin, begin + _CHUNK)
-            is_user = nodes[part] < plan.users
-            columns = {name: vectors(nodes[part]) for name, vectors in known.items()}
-            columns |= {name: vectors[part] for name, vectors in fetched.items()}
-            stacked = np.hstack([np.zeros((len(is_user), 0), np.float32), *columns.values()])
-            scale = np.repeat([factors[name] for name in columns], [c.shape[1] for c in columns.values()])
-            stacked[is_user] *= scale.astype(np.float32)
-            yield part, is_user, stacked
+            columns = {name: fetched[name][part] if name in fetched else terms[name](nodes[part]) for name in factors}
+            yield part, _stacked(nodes[part] < plan.users, columns, factors)
 
-    maps = _compression(workers, chunks, plan.config.train.dim)
+    maps = _compression(workers, ((nodes[part] < plan.users, rows) for part, rows in chunks()), plan.config.train.dim)
     vectors = np.empty((len(nodes), plan.config.train.dim + 1), np.float32)
-    for part, is_user, stacked in chunks():
-        target = vectors[part]
-        target[is_user, :-1], target[is_user, -1] = maps.users(stacked[is_user]), 1.0
-        target[~is_user, :-1], shared = maps.products(stacked[~is_user])
-        target[~is_user, -1] = bias[part][~is_user, 0] + shared
+    for part, stacked in chunks():
+        vectors[part] = _compressed(maps, nodes[part] < plan.users, stacked, bias[part])
     _write(plan, workers, nodes, vectors)
-    return maps.kept
+
+    def published(some: NDArray[np.int64]) -> Floats:
+        columns = {name: terms[name](some) for name in factors}
+        stacked = _stacked(some < plan.users, columns, factors)
+        return _compressed(maps, some < plan.users, stacked, popularity * terms["popularity"](some))
+
+    sample = Sample(plan, workers)
+    auc = {"validation_auc": sample.auc(sample.scores(published))} if sample else {}
+    return {"kept": maps.kept} | auc
 
 
-def _compression(workers: Workers, chunks: Any, dim: int) -> Compression:
+def _stacked(is_user: NDArray[np.bool_], columns: dict[str, Floats], factors: dict[str, float]) -> Floats:
+    """[n, t] the terms' vectors side by side, with what a term's scores are multiplied by in those of users."""
+    stacked: Floats = np.hstack([np.zeros((len(is_user), 0), np.float32), *columns.values()])
+    scale = np.repeat([factors[name] for name in columns], [c.shape[1] for c in columns.values()])
+    stacked[is_user] *= scale.astype(np.float32)
+    return stacked
+
+
+def _compressed(maps: Compression, is_user: NDArray[np.bool_], stacked: Floats, bias: Floats) -> Floats:
+    """[n, D + 1] rows as they are published; ``bias`` [n, 1] of products."""
+    vectors = np.empty((len(is_user), maps.to_user.shape[1] + 1), np.float32)
+    vectors[is_user, :-1], vectors[is_user, -1] = maps.users(stacked[is_user]), 1.0
+    vectors[~is_user, :-1], shared = maps.products(stacked[~is_user])
+    vectors[~is_user, -1] = bias[~is_user, 0] + shared
+    return vectors
+
+
+def _compression(workers: Workers, chunks: Iterator[tuple[NDArray[np.bool_], Floats]], dim: int) -> Compression:
     moments: list[Moments] = []
-    for _, is_user, stacked in chunks():
+    for is_user, stacked in chunks:
         moments = moments or [Moments.none(stacked.shape[1]) for _ in range(2)]
         moments[0].add(stacked[is_user])
         moments[1].add(stacked[~is_user])

@@ -1,13 +1,14 @@
 """The steps of the stage train, in order."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from vasg import schemas
-from vasg.config import LEARNING_RATES
+from vasg.config import PAPER, Train, from_dict
 from vasg.errors import TryLater
 from vasg.pipeline.job import Job
 from vasg.pipeline.stages import fingerprint
@@ -31,15 +32,23 @@ def resumed(plan: Plan, session: Callable[[], Any]) -> Log:
             print(f"train: {error}: starting again now, {left} more times at most", flush=True)
 
 
+def _of_other_objective(settings: Train) -> dict[str, Any]:
+    """Settings left as they are by default for the other objective, as from the configuration kept beside its outputs."""
+    other = "sampled" if settings.objective == "paper" else "paper"
+    mine, others = (from_dict({"train": {"objective": one}}).train for one in (settings.objective, other))
+    got = {name: attrgetter(name) for name in PAPER}
+    return {name: get(settings) for name, get in got.items() if get(mine) != get(settings) == get(others)}
+
+
 def body(job: Job) -> None:
     """Train on the configured number of workers; a checkpoint of the same inputs is resumed."""
     settings = job.config.train
-    for objective, rate in LEARNING_RATES.items():
-        if objective != settings.objective and rate == settings.learning_rate:  # kept beside outputs of the other
-            print(
-                f"train: train.learning_rate is {rate:g}, as for {objective}; left out, it is that of {settings.objective}",
-                flush=True,
-            )
+    for name, value in _of_other_objective(settings).items():
+        print(
+            f"train: train.{name} is {value}, the default for the other objective; left out, it is that of "
+            f"{settings.objective}",
+            flush=True,
+        )
     job.session.settings |= SESSION
     output, baselines = (job.publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
     plan = make_plan(job.warehouse, job.config, fingerprint(job.stage, job.config, job.warehouse), output, baselines)

@@ -2,15 +2,18 @@
 
 ============== ==========================================================================================
 skipgram       trained on the walks; a cold product has what the mapping M makes of its picture
-plain_skipgram the same from random vectors, without pictures; a cold product has none
+plain_skipgram the same from random vectors, without pictures
 prior          what pictures say of taste in closed form, in detail: where skipgram started
 smooth_prior   the same by directions alone, without clusters of pictures
 mixed_logit    what pictures say by a model of how purchases come about, with the tastes of users in it
 vbpr           learned from pairs of products, one bought, by pictures and purchases
-bpr            the same by purchases alone; a cold product has none
-co_purchases   what purchases alone say in closed form; a cold product has none
+bpr            the same by purchases alone
+co_purchases   what purchases alone say in closed form
 popularity     logarithm of the train purchases of a product, or of those its picture promises
 ============== ==========================================================================================
+
+To a term that knows purchases alone, a cold product is the mean of the warm ones: by any other vector, zero too, it would
+tell each user that cold products are better or worse than others.
 
 Each is best somewhere: few purchases or many, pictures that tell all or nothing. ``vasg.training.blend`` weighs them.
 """
@@ -36,7 +39,7 @@ def all_terms(plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping:
     files |= {name: str(file_of(plan, name)) for name in BESIDE if plan.may_count(name)}
     terms = {"skipgram": skipgram(plan, rows, mapping), "popularity": popularity(plan)}
     if plain is not None:
-        terms["plain_skipgram"] = trained(plan, plain)
+        terms["plain_skipgram"] = purchases_alone(plan, plain)
     return terms | {name: stored(file) for name, file in files.items()}
 
 
@@ -76,6 +79,19 @@ def trained(plan: Plan, rows: ShardedRows) -> Vectors:
     def vectors(nodes: NDArray[np.int64]) -> Floats:
         found, known = np.zeros((len(nodes), rows.dim), np.float32), nodes < plan.users + plan.warm
         found[known] = fetch(rows, nodes[known])
+        return found
+
+    return vectors
+
+
+def purchases_alone(plan: Plan, rows: ShardedRows) -> Vectors:
+    """[n, D] trained rows; the mean of warm products for cold ones. All workers must call this together."""
+    products = rows.embeddings[rows.own >= plan.users].double().sum(0)
+    mean = rows.workers.total(products, "mean product").cpu().numpy() / max(plan.warm, 1)
+
+    def vectors(nodes: NDArray[np.int64]) -> Floats:
+        found = trained(plan, rows)(nodes)
+        found[nodes >= plan.users + plan.warm] = mean
         return found
 
     return vectors

@@ -18,7 +18,7 @@ from vasg.machine.cores import cores
 from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
 from vasg.training.baselines import skip_gram_plan, write_pairwise
-from vasg.training.beside import PAIRWISE, learn_beside
+from vasg.training.beside import PAIRWISE, learn_beside, pairwise_log
 from vasg.training.blend import blended_terms, choose
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
@@ -51,6 +51,7 @@ def train(workers: Workers, plan: Plan) -> Log:
         log += _mapping(plan, workers, mapping)
         plain, plain_log = _plain(plan, workers, features)
         log += plain_log
+    log += pairwise_log(plan)
     if plan.config.train.objective == "sampled":
         log += _publish(plan, workers, model, plain, mapping)
     else:
@@ -93,14 +94,14 @@ def _plain(plan: Plan, workers: Workers, features: Features) -> tuple[Vasg | Non
 def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapping: Mapping) -> Log:
     """Weigh the terms of the score and write their sum."""
     terms, blend = blended_terms(plan, model.rows, plain.rows if plain else None, mapping)
-    kept = write_blend(plan, workers, model, mapping, terms, blend)
-    judged = "" if blend.auc is None else f"AUC on validation pairs {blend.auc:.3f}; "
+    published = write_blend(plan, workers, model, mapping, terms, blend)
+    judged = "" if blend.auc is None else f"AUC on validation pairs {published['validation_auc']:.3f}; "
     workers.say(
         f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in blend.weight.items())}; "
-        f"{judged}{100 * kept:.1f} % of the scores' squares kept"
+        f"{judged}{100 * published['kept']:.1f} % of the scores' squares kept"
     )
     workers.say(f"train: {_promised(np.load(plan.appeal))}")
-    log = [("blend", 1, name, value) for name, value in (blend.weight | blend.figures() | {"kept": kept}).items()]
+    log = [("blend", 1, name, value) for name, value in (blend.weight | published).items()]
     return log + [(name, 1, "validation_auc", blend.alone[name]) for name in PAIRWISE if name in blend.alone]
 
 
