@@ -94,7 +94,9 @@ def expected(error: BaseException) -> VasgError | None:
         )
     colon = re.search(r"Relative path in absolute URI: (\S+)", text)
     if colon:  # Hadoop's, of each name that it tries to match
-        return DataError(f"a pattern cannot match a name with a colon, {colon.group(1)}: name its folder, or rename it")
+        return DataError(
+            f"a pattern cannot match a name with a colon, {colon.group(1)}: name its folder, or rename it (an address has ://)"
+        )
     if re.search(_NO_OPENER, text):
         return ConfigurationError(
             f"Spark cannot open such an address ({java_cause(error)}); name a file, or give Spark the jar that opens it"

@@ -20,7 +20,7 @@ _PARQUET_READER = (
 _UNREADABLE = r"Encountered error while reading file (.+?)\.\s"
 _OTHER_TYPE = r"Parquet column \[(.*?)\]\. Expected Spark type (.+?), actual Parquet type (\w+)"
 _TWINS = r"Found duplicate field\(s\) .*?: \[(.*?)\]"
-SKIPPED = "files and folders whose names begin with _ or . are skipped"
+SKIPPED = "files, and folders in a folder, whose names begin with _ or . are skipped"
 
 
 def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[DataFrame, list[str]]:

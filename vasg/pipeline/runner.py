@@ -103,7 +103,7 @@ def _command(
     this: Stage, config: str, root: str, overrides: Sequence[str], properties: str | None, verbose: bool, force: bool
 ) -> list[str]:
     job, own = HOME / "jobs" / f"{this.name}.py", HOME / "spark_conf" / "local.conf"
-    if properties and not Path(properties).is_file():
+    if properties and (not Path(properties).exists() or Path(properties).is_dir()):
         raise ConfigurationError(f"--properties-file {properties} does not exist")
     for path in (job,) if properties else (job, own):
         if not path.exists():

@@ -110,7 +110,7 @@ def _attempt(
 ) -> tuple[float, Floats, Floats, Pairwise]:
     """AUC and vectors of the best epoch with this strength of regularisation, and which that was."""
     model, in_vain = start(users, looks, seed), 0
-    best = (-1.0, *model.vectors(warm), Pairwise(1, regularisation))
+    best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), Pairwise())
     for epoch in range(_EPOCHS):
         run_epoch(model, pairs, warm, epoch, regularisation, seed, stop)
         if (epoch + 1) % _CHECKED:

@@ -29,6 +29,7 @@ from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
 
+_CHUNK = 65_536  # rows that are summed up at a time
 Floats = NDArray[np.float32]
 Vectors = Callable[[NDArray[np.int64]], Floats]  # nodes [n] ascending -> [n, d]; all workers call it together
 
@@ -86,8 +87,9 @@ def trained(plan: Plan, rows: ShardedRows) -> Vectors:
 
 def purchases_alone(plan: Plan, rows: ShardedRows) -> Vectors:
     """[n, D] trained rows; the mean of warm products for cold ones. All workers must call this together."""
-    products = rows.embeddings[rows.own >= plan.users].double().sum(0)
-    mean = rows.workers.total(products, "mean product").cpu().numpy() / max(plan.warm, 1)
+    products = rows.embeddings[int((rows.own < plan.users).sum()) :].split(_CHUNK)  # ``own`` ascends, users first
+    total = torch.stack([part.sum(0, dtype=torch.float64) for part in products]).sum(0)
+    mean = rows.workers.total(total, "mean product").cpu().numpy() / max(plan.warm, 1)
 
     def vectors(nodes: NDArray[np.int64]) -> Floats:
         found = trained(plan, rows)(nodes)
