@@ -53,9 +53,7 @@ def load(directory: Path, workers: Workers, device: torch.device) -> tuple[dict[
         # weights_only: a checkpoint is data, nothing in it may run; mmap: no copy of the share beside the model
         share = torch.load(folder / f"share-{workers.index}.pt", map_location="cpu", weights_only=True, mmap=True)
         return share, torch.load(folder / "common.pt", map_location=device, weights_only=True)
-    except DataError:
-        raise
     except Exception as error:  # torch raises many types for a file that is not what it should be
-        if isinstance(error, MemoryError | OSError) and not isinstance(error, FileNotFoundError):
-            raise  # the machine's fault, not the checkpoint's
+        if isinstance(error, DataError | MemoryError | OSError) and not isinstance(error, FileNotFoundError):
+            raise  # it says what is wrong, or is the machine's fault, not the checkpoint's
         raise DataError(f"checkpoint {folder} cannot be read ({type(error).__name__}); {mend}") from error

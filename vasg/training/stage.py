@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from vasg import schemas
-from vasg.config import PAPER, Train, from_dict
+from vasg.config import PAPER, Train
 from vasg.errors import TryLater
 from vasg.pipeline.job import Job
 from vasg.pipeline.stages import fingerprint
@@ -34,10 +34,9 @@ def resumed(plan: Plan, session: Callable[[], Any]) -> Log:
 
 def _of_other_objective(settings: Train) -> dict[str, Any]:
     """Settings left as they are by default for the other objective, as from the configuration kept beside its outputs."""
-    other = "sampled" if settings.objective == "paper" else "paper"
-    mine, others = (from_dict({"train": {"objective": one}}).train for one in (settings.objective, other))
-    got = {name: attrgetter(name) for name in PAPER}
-    return {name: get(settings) for name, get in got.items() if get(mine) != get(settings) == get(others)}
+    ours = {name: attrgetter(name)(Train()) for name in PAPER}
+    others = ours if settings.objective == "paper" else PAPER
+    return {name: value for name, value in others.items() if attrgetter(name)(settings) == value}
 
 
 def body(job: Job) -> None:
