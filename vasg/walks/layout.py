@@ -22,7 +22,7 @@ from vasg.randomness import hash64
 from vasg.walks.graph import node_type
 from vasg.warehouse.parts import Target
 
-_MACRO_ROWS = 16  # of a file, at most: tasks of some tenths of a second, for their start takes one ...
+_MACRO_ROWS = 64  # of a file, at most: tasks of about a second, for their start takes a tenth ...
 _FILES = 4096  # ... unless there would be more files than this
 
 
