@@ -19,9 +19,9 @@ import vasg
 from vasg import installation, schemas
 from vasg.config import Config, from_dict
 from vasg.errors import InputMissing, UsageError
-from vasg.ingest.sources import plain
 from vasg.pipeline import stages
 from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
+from vasg.spark.paths import plain
 from vasg.warehouse.tables import Warehouse
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
-from vasg.training import beside, validation
+from vasg import sampled_auc
+from vasg.training import beside
 from vasg.training.beside import BESIDE, file_of, learn_beside
 from vasg.training.blend import _WEIGHTS, Blend, blended_terms, choose
 from vasg.training.compress import Moments, compression
@@ -108,7 +109,7 @@ def test_no_other_value_of_one_weight_is_better(tmp_path: Path) -> None:
 def test_a_pair_whose_user_knows_all_candidates_is_not_asked(known: bool) -> None:
     own, others = np.array([2.0, 0.0], np.float32), np.array([[1.0, 3.0], [1.0, 1.0]], np.float32)
     knows = np.array([[False, True], [True, known]])
-    assert validation.auc(own, others, knows) == (1.0 if known else 0.5)
+    assert sampled_auc.auc(own, others, knows) == (1.0 if known else 0.5)
 
 
 def test_the_papers_skipgram_is_a_cosine_that_nothing_is_weighed_for(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """All pictures of a pattern to image features, on Spark: decoded and encoded in the Python workers, written by them."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from vasg.features.pattern import PathPattern
 from vasg.features.pictures import EMPTY, MAX_BYTES, PictureError, decode
 from vasg.ingest.rejects import check_limit
 from vasg.ingest.sources import SKIPPED
-from vasg.spark.paths import address, literal
+from vasg.spark.paths import address, literal, without_scheme
 from vasg.warehouse.parts import Target, write_tables
 from vasg.warehouse.publication import Part, describe
 
@@ -133,7 +132,7 @@ def find_pictures(spark: SparkSession, pattern: PathPattern) -> tuple[DataFrame,
             ) from None
         raise
     paths = sorted(
-        path for path in (_without_scheme(unquote(uri)) for uri in files.inputFiles()) if pattern.fits_glob(path)
+        path for path in (without_scheme(unquote(uri)) for uri in files.inputFiles()) if pattern.fits_glob(path)
     )
     if not paths:
         raise InputMissing(f"features.path: no file matches {pattern.glob}; {SKIPPED}")
@@ -191,7 +190,7 @@ class EncodePictures:
         """The features of the good pictures of a batch; the others are added to ``rejects``."""
         pictures, products, sources = [], [], []
         for value, content in zip(batch.column("path"), batch.column("content"), strict=True):
-            path = _without_scheme(value.as_py())
+            path = without_scheme(value.as_py())
             if not self.pattern.fits_glob(path) or path in self.skipped:
                 continue  # Spark chose by folder and file name; what lies between them is not part of the pattern
             product = self.pattern.product_id(path)
@@ -223,11 +222,6 @@ class EncodePictures:
 @cache  # once for all tasks of a Python worker
 def _encoder(name: str, weights: str) -> Encoder:
     return load_encoder(name, weights)
-
-
-def _without_scheme(path: str) -> str:
-    """A path of Spark's, no URI (nothing in it is encoded), without the ``file:`` of a local one."""
-    return re.sub("^file:/+", "/", path)
 
 
 def _reject_table(rejects: list[Reject]) -> pa.Table:

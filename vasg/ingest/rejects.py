@@ -8,7 +8,8 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from vasg.errors import DataError, InputMissing
-from vasg.ingest.sources import plain, reading
+from vasg.ingest.sources import reading
+from vasg.spark.paths import plain
 from vasg.spark.persisted import persisted
 
 RAW_CHARACTERS = 1000  # of a bad record are kept in the table

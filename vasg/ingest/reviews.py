@@ -15,8 +15,8 @@ from vasg.config import Reviews
 from vasg.errors import DataError, InputMissing
 from vasg.ingest.lines import MAX_LINE_BYTES, NUMBERING, id_fault, json_fields, read_lines
 from vasg.ingest.rejects import RAW_CHARACTERS, REPEATED_HEADER, Records, separated
-from vasg.ingest.sources import opened, plain
-from vasg.spark.paths import literal
+from vasg.ingest.sources import opened
+from vasg.spark.paths import literal, plain
 
 COLUMNS = ("user_id", "product_id", "rating", "timestamp")
 _MAX_COLUMNS = 1000  # of a CSV file: Spark's plan has an expression for each

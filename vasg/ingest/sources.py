@@ -5,13 +5,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
 from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
-from vasg.spark.paths import address
+from vasg.spark.paths import address, plain
 
 _CHUNK = 1 << 16
 _PARQUET_READER = (
@@ -53,11 +52,6 @@ def opened(read: Callable[[str], DataFrame], path: str, setting: str) -> tuple[D
     if not files:
         raise InputMissing(f"{setting}: no file matches {path}; {SKIPPED}")
     return frame, files
-
-
-def plain(uri: str) -> str:
-    """A local file's URI as a path; other URIs as they are."""
-    return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
 
 
 def _alike(path: str, text: str) -> str:

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from vasg.features.components import principal_components
 from vasg.randomness import hash64
 from vasg.rows import unit
+from vasg.sampled_auc import share_sums
 from vasg.scoring.inputs import Purchases
 from vasg.scoring.models import Catalogue, Model, catalogue, train_purchases
 from vasg.scoring.product import singles
@@ -114,7 +115,8 @@ def validation_auc(pictures: Pictures, purchases: Purchases, seed: int) -> NDArr
     known = purchases.of("train", "validation_warm", "validation_cold")
     known_starts, known_products = purchases.row_starts(known), purchases.product[known]
     units, popularity = pictures.units(candidates), pictures.popularity[candidates]
-    total, asked = np.zeros(len(POPULARITY_WEIGHTS)), 0
+    weights = np.array(POPULARITY_WEIGHTS, np.float32)
+    total, asked = np.zeros(len(weights)), 0
     for begin in range(0, len(pairs), 256):
         part = pairs[begin : begin + 256]
         user, product = purchases.user[part], purchases.product[part]
@@ -122,15 +124,12 @@ def validation_auc(pictures: Pictures, purchases: Purchases, seed: int) -> NDArr
         profiles = _profiles(pictures, purchases, distinct)[row]
         scores = profiles @ units.T  # [256, candidates]
         own = np.einsum("pi,pi->p", profiles, pictures.units(product))
-        allowed = np.ones(scores.shape, np.bool_)
+        left_out = np.zeros(scores.shape, np.bool_)
         for i, u in enumerate(user):
             columns = column[known_products[known_starts[u] : known_starts[u + 1]]]
-            allowed[i, columns[columns >= 0]] = False
-        asked += int(allowed.any(axis=1).sum())
-        for i, weight in enumerate(np.array(POPULARITY_WEIGHTS, np.float32)):
-            lead = (own + weight * pictures.popularity[product])[:, None] - (scores + weight * popularity)
-            won = ((lead > 0) + 0.5 * (lead == 0)) * allowed
-            total[i] += (won.sum(axis=1) / np.maximum(allowed.sum(axis=1), 1)).sum()
+            left_out[i, columns[columns >= 0]] = True
+        sums, told = share_sums(own, scores, pictures.popularity[product], popularity[None], left_out, weights)
+        total, asked = total + sums, asked + told
     return total / max(asked, 1)
 
 

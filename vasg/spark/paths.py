@@ -6,6 +6,7 @@ ours are files, the same on all hosts. And what is to be read is a pattern, in w
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 
 def address(path: str | Path) -> str:
@@ -17,3 +18,13 @@ def address(path: str | Path) -> str:
 def literal(path: str | Path) -> str:
     """A pattern that matches this path alone."""
     return address(re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path)))
+
+
+def without_scheme(path: str) -> str:
+    """A path of Spark's in which nothing is encoded, without the ``file:`` of a local one."""
+    return re.sub("^file:/+", "/", path)
+
+
+def plain(uri: str) -> str:
+    """A local file's URI as a path; other URIs as they are."""
+    return without_scheme(unquote(uri)) if uri.startswith("file:") else uri

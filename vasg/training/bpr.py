@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from vasg import randomness
+from vasg import randomness, sampled_auc
 from vasg.config import Pairwise
 from vasg.features.components import fitted_products, principal_components
-from vasg.training import validation
 
 _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features
@@ -49,7 +48,7 @@ class Validation:
         """AUC of the pairs by vectors of users [U, d] and products [P, d]."""
         taste = user[self.pairs[:, 0]]
         own = np.einsum("nd,nd->n", taste, product[self.pairs[:, 1]])
-        return validation.auc(own, taste @ product[self.candidates].T, self.known)
+        return sampled_auc.auc(own, taste @ product[self.candidates].T, self.known)
 
 
 @dataclass

@@ -2,25 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vasg.sampled_auc import share_sums
 from vasg.training.plan import Plan
 from vasg.training.workers import Workers
 
 Floats = NDArray[np.float32]
-
-
-def auc(own: NDArray[Any], rest: NDArray[Any], known: NDArray[np.bool_]) -> float:
-    """Mean over the n pairs of the share of the candidates not known to the user that the pair's product outranks.
-
-    ``own`` [n] scores of the pairs, ``rest`` [n, m] of the candidates for their users, ``known`` [n, m] candidates left
-    out. Ties count one half; a pair whose user knows all candidates tells nothing.
-    """
-    return float(_aucs(own, rest, own, rest, known, np.zeros(1, np.float32))[0])
 
 
 @dataclass(frozen=True)
@@ -59,9 +49,9 @@ class Sample:
     def aucs(self, rest: Scores, term: Scores, weights: Sequence[float]) -> list[float]:
         """The same by ``rest`` and ``term`` with each of some weights."""
         factors = np.array(weights, np.float32)
-        found = _aucs(rest.own, rest.others, term.own, term.others, self._known, factors)
+        shares, pairs = share_sums(rest.own, rest.others, term.own, term.others, self._known, factors)
         # AUCs that differ by less are equal
-        return [round(one, 6) for one in self._workers.first(found.tolist(), "aucs")]
+        return [round(one, 6) for one in self._workers.first((shares / max(pairs, 1)).tolist(), "aucs")]
 
 
 def summed(parts: Sequence[tuple[float, Scores]]) -> Scores:
@@ -69,22 +59,3 @@ def summed(parts: Sequence[tuple[float, Scores]]) -> Scores:
     own = sum((weight * scores.own for weight, scores in parts), np.zeros_like(parts[0][1].own))
     others = sum((weight * scores.others for weight, scores in parts), np.zeros_like(parts[0][1].others))
     return Scores(own, others)
-
-
-@numba.njit(nogil=True, cache=True)
-def _aucs(own: Any, others: Any, more: Any, many: Any, known: Any, weights: Any) -> Any:
-    """``auc`` of own + weight x more [n] and others + weight x many [n, m] for each of the weights."""
-    found, pairs = np.zeros(weights.size), 0
-    for i in range(own.size):
-        unknown = 0
-        for j in range(known.shape[1]):
-            unknown += not known[i, j]
-        pairs += unknown > 0
-        for k in range(weights.size):
-            score = own[i] + weights[k] * more[i]
-            won = np.int64(0)
-            for j in range(known.shape[1]):
-                other = others[i, j] + weights[k] * many[i, j]
-                won += (not known[i, j]) * (np.int32(score > other) + np.int32(score >= other))
-            found[k] += won / (2.0 * max(unknown, 1))
-    return found / max(pairs, 1)

@@ -1,0 +1,36 @@
+"""AUC on validation pairs against a sample of candidates, by which training and scoring make their choices."""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+
+def auc(own: NDArray[Any], rest: NDArray[Any], known: NDArray[np.bool_]) -> float:
+    """Mean over the n pairs of the share of the candidates not known to the user that the pair's product outranks.
+
+    ``own`` [n] scores of the pairs, ``rest`` [n, m] of the candidates for their users, ``known`` [n, m] candidates left
+    out. Ties count one half; a pair whose user knows all candidates tells nothing.
+    """
+    shares, pairs = share_sums(own, rest, own, rest, known, np.zeros(1, np.float32))
+    return float(shares[0] / max(pairs, 1))
+
+
+@numba.njit(nogil=True, cache=True)
+def share_sums(own: Any, others: Any, more: Any, many: Any, known: Any, weights: Any) -> Any:
+    """([k] sums of the shares by own + weight x more [n] and others + weight x many [n, m] or [1, m], pairs that tell)."""
+    found, pairs = np.zeros(weights.size), 0
+    for i in range(own.size):
+        unknown, every = 0, i if many.shape[0] > 1 else 0
+        for j in range(known.shape[1]):
+            unknown += not known[i, j]
+        pairs += unknown > 0
+        for k in range(weights.size):
+            score = own[i] + weights[k] * more[i]
+            won = np.int64(0)
+            for j in range(known.shape[1]):
+                other = others[i, j] + weights[k] * many[every, j]
+                won += (not known[i, j]) * (np.int32(score > other) + np.int32(score >= other))
+            found[k] += won / (2.0 * max(unknown, 1))
+    return found, pairs
