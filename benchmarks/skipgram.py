@@ -14,7 +14,8 @@ import torch
 from benchmarks import measure
 from benchmarks.data import Shop
 from benchmarks.walks import LENGTH, PER_NODE
-from vasg.config import Config, from_dict
+from vasg.config import Config
+from vasg.config_file import from_dict
 from vasg.randomness import stream_key
 from vasg.training.features import Features
 from vasg.training.model import Vasg

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from benchmarks import measure
 from benchmarks.data import Shop, publish_pairs
 from vasg import schemas
-from vasg.config import Config, from_dict
+from vasg.config import Config
+from vasg.config_file import from_dict
 from vasg.randomness import stream_key, uniform
 from vasg.training.plan import Log, make_plan
 from vasg.training.worker import train

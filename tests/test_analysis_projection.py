@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scoring_shop import shop
 
 from vasg.analysis.projection import neighbour_share, principal_plane, section, users_plane
-from vasg.config import from_dict
+from vasg.config_file import from_dict
 from vasg.rows import unit
 
 
@@ -64,6 +64,13 @@ def test_users_who_bought_one_and_the_same_product_have_no_plane() -> None:
     found = section(inputs, from_dict({}))
     assert len(found.figures) == 1
     assert "Second picture: not drawn" in found.text
+
+
+def test_vectors_of_popularity_alone_have_no_plane_of_users() -> None:
+    inputs = tastes()
+    inputs.products[:] = np.eye(inputs.products.shape[1])[-1] * np.arange(1, len(inputs.products) + 1)[:, None]
+    assert users_plane(inputs, seed=0) is None
+    assert "the vectors of these are all the same" in section(inputs, from_dict({})).text
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(2, 15))

@@ -13,7 +13,8 @@ from scoring_shop import publish, shop, tables
 from vasg.analysis.inputs import read_inputs
 from vasg.analysis.sections import sections
 from vasg.analysis.thumbnails import thumbnails
-from vasg.config import Config, from_dict
+from vasg.config import Config
+from vasg.config_file import from_dict
 
 TITLES = [
     "Product relations",

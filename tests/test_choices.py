@@ -8,7 +8,8 @@ import pytest
 
 from vasg import schemas
 from vasg.cli import main
-from vasg.config import Pairwise, load
+from vasg.config import Pairwise
+from vasg.config_file import load
 from vasg.warehouse.tables import Warehouse
 
 CHOSEN = [

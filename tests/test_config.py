@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vasg.config import Config, from_dict, load, to_dict, to_toml
+from vasg.config import Config, to_dict
+from vasg.config_file import from_dict, load, to_toml
 from vasg.errors import ConfigurationError, InputMissing
 
 
@@ -30,6 +31,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("sede = 1", "unknown key sede; did you mean seed?"),
         ("[walks]\nwalk_lenght = 9", "unknown key walks.walk_lenght; did you mean walks.walk_length?"),
         ("[train.decoder]\nhiden = [8]", "unknown key train.decoder.hiden; did you mean train.decoder.hidden?"),
+        ("[score]\nmetric_k = []", "score.metric_k: .*at least 1 item"),
         ("[score]\nqqq = 1", "unknown key score.qqq; valid keys: top_k, metric_k, "),
         ("[wlaks]\nwalk_length = 9", "unknown key wlaks; did you mean walks?"),
         ("[walks]\nwalk_length = 'long'", "walks.walk_length: .*integer.*'long'"),

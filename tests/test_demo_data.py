@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vasg.config import load
+from vasg.config_file import load
 from vasg.demo import planted
 from vasg.demo.__main__ import main
 from vasg.demo.amazon_files import REVIEWS, asins, reviewer_ids, write

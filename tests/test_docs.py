@@ -8,7 +8,8 @@ import pytest
 
 from vasg import schemas
 from vasg.cli import _parser
-from vasg.config import Config, load
+from vasg.config import Config
+from vasg.config_file import load
 from vasg.failpoints import POINTS
 from vasg.pipeline.stages import stages
 from vasg.spark.session import SESSION

@@ -18,7 +18,7 @@ import pytest
 from cluster import Cluster
 from processes import meanwhile
 
-from vasg.config import load
+from vasg.config_file import load
 from vasg.pipeline.runner import HOME
 from vasg.pipeline.stages import stages
 from vasg.warehouse.tables import Warehouse

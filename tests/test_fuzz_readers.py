@@ -22,7 +22,8 @@ from pyspark.sql import SparkSession
 from test_features_encoders import noise, saved
 
 from vasg.command_line import complain
-from vasg.config import Config, Features, Reviews, load
+from vasg.config import Config, Features, Reviews
+from vasg.config_file import load
 from vasg.features.pictures import SIDE, PictureError, decode
 from vasg.ingest.feature_file import ID_BYTES, feature_file, read_ids
 from vasg.ingest.metadata import parse_literal, read_metadata

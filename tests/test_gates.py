@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoring_shop import Shop, publish, shop, tables
 
-from vasg.config import Gates, from_dict
+from vasg.config import Gates
+from vasg.config_file import from_dict
 from vasg.pipeline.stages import stages
 from vasg.scoring.gates import FACT, compare
 from vasg.warehouse.tables import Warehouse

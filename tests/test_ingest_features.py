@@ -53,10 +53,10 @@ def test_bad_records(spark: SparkSession, tmp_path: Path) -> None:
     ]
     assert rejects == [
         (2, "feature not finite", "B000000002"), (3, "feature not finite", "B000000003"),
-        (4, "feature all zero", "B000000004"), (5, "id is not ASCII", "B00000000?"),
-        (6, "id is not ASCII", "B00000?000"), (7, "repeated id", "B000000001"),
+        (4, "feature all zero", "B000000004"), (5, "id is not printable ASCII without blanks", "B00000000?"),
+        (6, "id is not printable ASCII without blanks", "B00000?000"), (7, "repeated id", "B000000001"),
         (9, "feature not finite", "B000000002"), (10, "repeated id", "B000000002"),
-        (12, "repeated id", "108775"), (13, "id is empty", ""), (14, "id is not ASCII", "10?8775"),
+        (12, "repeated id", "108775"), (13, "id is empty", ""), (14, "id is not printable ASCII without blanks", "10?8775"),
     ]  # fmt: skip
 
 
@@ -131,5 +131,5 @@ def test_a_wrong_dim_that_fits_by_chance_is_noticed(spark: SparkSession, tmp_pat
     rng = np.random.default_rng(0)
     path = write(tmp_path / "f.b", [(f"{i:010d}".encode(), rng.normal(size=10).tolist()) for i in range(26 * 5)])
     file = feature_file(Features(path=str(path), dim=4))  # 26 bytes a record instead of 50
-    with pytest.raises(DataError, match="id is not ASCII"), read_ids(spark, file, 0.05):
+    with pytest.raises(DataError, match="id is not printable ASCII without blanks"), read_ids(spark, file, 0.05):
         pass

@@ -13,7 +13,7 @@ import pytest
 from scoring_shop import Shop, publish, rows, shop, tables, with_splits
 
 from vasg import schemas
-from vasg.config import load
+from vasg.config_file import load
 from vasg.pipeline import stages
 from vasg.scoring.inputs import SPLITS
 from vasg.warehouse.publication import CONFIG as CONFIG_FILE

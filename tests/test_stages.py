@@ -17,7 +17,8 @@ from pyspark.sql import SparkSession
 
 import vasg
 from vasg import installation, schemas
-from vasg.config import Config, from_dict
+from vasg.config import Config
+from vasg.config_file import from_dict
 from vasg.errors import InputMissing, UsageError
 from vasg.pipeline import stages
 from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 
-from vasg.config import load
+from vasg.config_file import load
 from vasg.pipeline.runner import HOME
 from vasg.pipeline.stages import stages
 from vasg.warehouse.tables import Warehouse

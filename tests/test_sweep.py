@@ -21,7 +21,8 @@ from scipy import stats
 from test_signals import STAYS
 from test_stages import publish
 
-from vasg.config import Config, from_dict
+from vasg.config import Config
+from vasg.config_file import from_dict
 from vasg.errors import ConfigurationError, UsageError
 from vasg.pipeline.runner import HOME, environment
 from vasg.pipeline.stages import is_up_to_date, stages
@@ -178,7 +179,7 @@ def test_a_run_takes_over_what_a_copy_of_the_other_warehouse_would_spare_it(
     leftover = target.root / "tables" / "reviews" / source.path("reviews").name
     leftover.mkdir(parents=True)
     (leftover / STAGED).touch()  # a call that was killed
-    target.sweep("sweep")
+    target.remove_abandoned("sweep")
     before = target.catalog()["sequence"]
     for _ in range(2):  # the second time there is nothing to do
         adopt(source, target, config, "sweep")

@@ -201,7 +201,7 @@ def test_sweep_removes_only_what_no_catalog_names(tmp_path: Path) -> None:
     (outside / STAGED).touch()
     (tmp_path / "tables" / "linked").symlink_to(outside.parent)
     (tmp_path / "tables" / "uncovered" / "linked").symlink_to(outside)
-    warehouse.sweep("next")
+    warehouse.remove_abandoned("next")
     (tmp_path / "tables" / "uncovered" / "linked").unlink()
     assert set(warehouse.path("uncovered").parent.iterdir()) == versions
     assert not list((tmp_path / "tables" / "uncovered").glob(f"*/{STAGED}"))
@@ -213,7 +213,7 @@ def test_what_was_swept_can_no_longer_be_published(tmp_path: Path) -> None:
     publish(Warehouse(tmp_path), "old")
     with Warehouse(tmp_path).lock("slow") as warehouse, warehouse.publication("score", "slow", "") as publication:
         publication.write_arrow("uncovered", uncovered("slow"))
-        Warehouse(tmp_path).sweep("next")
+        Warehouse(tmp_path).remove_abandoned("next")
         with pytest.raises(TryLater, match="another run published"):
             publication.commit("mark", {})
     assert ids(Warehouse(tmp_path)) == ["old"]

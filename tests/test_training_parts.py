@@ -15,7 +15,8 @@ import torch
 from training_shop import LANES, LENGTH, config, plan
 
 from vasg import randomness
-from vasg.config import from_dict, to_dict
+from vasg.config import to_dict
+from vasg.config_file import from_dict
 from vasg.errors import DataError
 from vasg.training import checkpoint, decoder, dropout, stage
 from vasg.training.features import Features

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from scoring_shop import publish, shop, tables
 
-from vasg.config import from_dict
+from vasg.config_file import from_dict
 from vasg.training.plan import Plan, make_plan
 from vasg.training.worker import train
 from vasg.training.workers import Workers

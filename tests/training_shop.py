@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vasg.config import Config, from_dict
+from vasg.config import Config
+from vasg.config_file import from_dict
 from vasg.training.plan import Plan
 from vasg.training.walk_reader import FileGroup
 

@@ -27,6 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+    at_root = Parser(add_help=False)
+    at_root.add_argument("--root", required=True, metavar="DIR", help="the warehouse")
 
     run = commands.add_parser("run", help="run the stages in order, each through spark-submit; skip what is up to date")
     add_arguments(run)
@@ -45,37 +47,37 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--properties-file", metavar="FILE", help="Spark settings, as of vasg run")
     sweep.set_defaults(call=_sweep)
 
-    path = commands.add_parser("path", help="print the directory of a table's current version")
-    path.add_argument("--root", required=True, metavar="DIR")
+    path = commands.add_parser("path", parents=[at_root], help="print the directory of a table's current version")
     path.add_argument("table", metavar="TABLE")
     path.set_defaults(call=_path)
 
-    report = commands.add_parser("report", help="write one self-contained HTML page about what is published")
-    report.add_argument("--root", required=True, metavar="DIR")
+    report = commands.add_parser(
+        "report", parents=[at_root], help="write one self-contained HTML page about what is published"
+    )
     report.add_argument("--out", metavar="FILE", help="default: DIR/reports/RUN_ID.html")
     report.set_defaults(call=_report)
 
     chosen = commands.add_parser(
-        "choices", help="print what an evaluation chose, as sections for the nightly configuration"
+        "choices", parents=[at_root], help="print what an evaluation chose, as sections for the nightly configuration"
     )
-    chosen.add_argument("--root", required=True, metavar="DIR")
     chosen.set_defaults(call=_choices)
 
-    log = commands.add_parser("history", help="list the catalogs that are kept: when, by what, which tables changed")
-    log.add_argument("--root", required=True, metavar="DIR")
+    log = commands.add_parser(
+        "history", parents=[at_root], help="list the catalogs that are kept: when, by what, which tables changed"
+    )
     log.set_defaults(call=_history)
 
     back = commands.add_parser(
-        "rollback", help="publish earlier versions again (default: take back the last publication)"
+        "rollback", parents=[at_root], help="publish earlier versions again (default: take back the last publication)"
     )
-    back.add_argument("--root", required=True, metavar="DIR")
     which = back.add_mutually_exclusive_group()
     which.add_argument("tables", nargs="*", default=[], metavar="TABLE", help="with all that its stage wrote with it")
     which.add_argument("--to", type=int, metavar="SEQUENCE", help="everything as in this catalog of vasg history")
     back.set_defaults(call=_rollback)
 
-    clean = commands.add_parser("gc", help="remove table versions, runs and checkpoints that no kept catalog needs")
-    clean.add_argument("--root", required=True, metavar="DIR")
+    clean = commands.add_parser(
+        "gc", parents=[at_root], help="remove table versions, runs and checkpoints that no kept catalog needs"
+    )
     clean.add_argument(
         "--keep",
         type=_positive,

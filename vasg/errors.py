@@ -60,18 +60,15 @@ class ConfigurationError(VasgError):
     exit_code = 78
 
 
-EXIT_CODES: dict[str, int] = {
-    kind.__name__: kind.exit_code
-    for kind in (VasgError, UsageError, DataError, InputMissing, OutputError, TryLater, ConfigurationError)
+_KINDS = {
+    kind.__name__: kind for kind in (UsageError, DataError, InputMissing, OutputError, TryLater, ConfigurationError)
 }
+EXIT_CODES = frozenset(kind.exit_code for kind in (VasgError, *_KINDS.values()))
 
 
 def error_named(name: str, message: str) -> VasgError:
     """The error of that class name; used to carry an error over a process boundary (Spark tasks, workers)."""
-    for kind in (UsageError, DataError, InputMissing, OutputError, TryLater, ConfigurationError):
-        if kind.__name__ == name:
-            return kind(message)
-    return VasgError(message)
+    return _KINDS.get(name, VasgError)(message)
 
 
 def expected(error: BaseException) -> VasgError | None:

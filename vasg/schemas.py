@@ -77,7 +77,8 @@ _ALL = (
         "object, repeated header line, quotes not closed, wrong number of fields; of a field, with its name in the source:\n"
         "missing, is not text, is not UTF-8, is not a number, is not finite, unreadable. Of metadata also: nested too deep,\n"
         "not a Python literal, not a dictionary, categories is not a list of lists, ... is not a list of names. Of records of\n"
-        "a feature file: id is empty, id is not ASCII, repeated id, feature not finite, feature all zero.",
+        "a feature file: id is empty, id is not printable ASCII without blanks, repeated id, feature not finite, feature\n"
+        "all zero.",
         _REJECT_COLUMNS,
     ),
     Table(

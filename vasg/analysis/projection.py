@@ -55,7 +55,7 @@ def principal_plane(inputs: Inputs, seed: int) -> Plane:
 def users_plane(inputs: Inputs, seed: int) -> Plane | None:
     """t-SNE of what four users bought in any split; a product that two of them bought counts for the first.
 
-    None where that is fewer than three products.
+    None where that is fewer than three products, or all with the same vector.
 
     The users are drawn from those with 20 to 60 products, if there are enough; otherwise those nearest to that.
     """
@@ -66,12 +66,13 @@ def users_plane(inputs: Inputs, seed: int) -> Plane | None:
     users = np.lexsort((hash64(seed, "projection", 1, np.arange(len(count))), distance))[:USERS]
     rows = np.concatenate([np.flatnonzero(known & (purchases.user == user)) for user in users])
     rows = rows[np.sort(np.unique(purchases.product[rows], return_index=True)[1])]
-    if len(rows) < 3:
+    vectors = unit(inputs.products[purchases.product[rows]])
+    if len(rows) < 3 or not np.ptp(vectors, axis=0).any():
         return None
     owner = np.argmax(purchases.user[rows][:, None] == users, axis=1)
     # The exact method: places do not depend on the number of threads.
     tsne = TSNE(2, perplexity=min(_PERPLEXITY, (len(rows) - 1) / 3), method="exact", random_state=seed_of_32_bits(seed))
-    place = tsne.fit_transform(unit(inputs.products[purchases.product[rows]]))
+    place = tsne.fit_transform(vectors)
     return Plane(purchases.product[rows], place, ("t-SNE", "t-SNE"), users, owner, ~purchases.of("train")[rows])
 
 
@@ -98,7 +99,10 @@ def section(inputs: Inputs, config: Config) -> Section:
         "products' vectors, scaled to length 1, without a product's bias. Products that look alike should lie together.\n\n"
     )
     if users is None:
-        text += "Second picture: not drawn: the users who would be in it bought fewer than three products together."
+        text += (
+            "Second picture: not drawn: the users who would be in it bought fewer than three products together, or the "
+            "vectors of these are all the same."
+        )
         return Section(title, text, [draw(inputs, config, principal)])
     return Section(
         title, text + _of_users(inputs, users), [draw(inputs, config, plane) for plane in (principal, users)]

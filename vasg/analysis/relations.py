@@ -28,7 +28,7 @@ _NAMES = {"popularity": "popularity", "inn": "INN: pictures", "ibr": "IBR: train
 Score = Callable[[NDArray[np.int64]], NDArray[Any]]  # of pairs [n, 2]: the higher, the likelier they are related
 
 
-def relations(inputs: Inputs, seed: int, resamples: int, most: int = MOST_PAIRS) -> pa.Table:
+def relations(inputs: Inputs, seed: int, resamples: int) -> pa.Table:
     """Accuracy and AUC of every method on the test pairs, with 95 % intervals; empty without test or validation pairs.
 
     One row for each way to make Q (``unrelated``), kind of the first product (``products``: all, warm or cold) and method.
@@ -37,7 +37,7 @@ def relations(inputs: Inputs, seed: int, resamples: int, most: int = MOST_PAIRS)
     AUC's to first order.
     """
     rows: list[dict[str, Any]] = []
-    all_sets = {kind: pair_sets(inputs.purchases, inputs.comparable, kind, seed, most) for kind in get_args(Kind)}
+    all_sets = {kind: pair_sets(inputs.purchases, inputs.comparable, kind, seed, MOST_PAIRS) for kind in get_args(Kind)}
     measured = {kind: sets for kind, sets in all_sets.items() if all(len(pairs.user) for pairs in sets.values())}
     if not measured:
         return pa.table({})

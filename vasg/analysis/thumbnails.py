@@ -12,6 +12,7 @@ from PIL.Image import Image
 from vasg.config import Config
 from vasg.features.pattern import PathPattern
 from vasg.features.pictures import MAX_BYTES, PictureError, decode
+from vasg.spark.paths import without_scheme
 
 
 def thumbnails(config: Config, product_ids: list[str], size: int) -> dict[str, NDArray[np.uint8]]:
@@ -47,8 +48,8 @@ def _paths(pattern: PathPattern, product_id: str) -> Iterator[Path]:
     """
     if "\0" in product_id:  # no path holds one, and whoever is asked for it raises
         return
-    folder = os.path.normpath(pattern.folder.removeprefix("file://"))
-    for candidate in sorted(glob(pattern.glob_of(product_id).removeprefix("file://"))):
+    folder = os.path.normpath(without_scheme(pattern.folder))
+    for candidate in sorted(glob(without_scheme(pattern.glob_of(product_id)))):
         inside = os.path.commonpath([folder, os.path.normpath(candidate)]) == folder
         if inside and pattern.product_id(candidate) == product_id and os.path.isfile(candidate):
             yield Path(candidate)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vasg.command_line import Parser
+from vasg.command_line import Parser, complain
 from vasg.demo.amazon_files import CONFIG, write
 from vasg.demo.planted import MIN_PRODUCTS, Nature
-from vasg.errors import OutputError, UsageError, VasgError
+from vasg.errors import OutputError, UsageError
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             write(Path(arguments.out), arguments.seed, size.users, size.products, size.ratings, size.dim, nature)
         except OSError as error:
             raise OutputError(f"{arguments.out} cannot be written: {error.strerror}") from None
-    except VasgError as error:
-        print(f"vasg.demo: {error}", file=sys.stderr)
-        return error.exit_code
+    except Exception as error:
+        return complain("vasg.demo", error, verbose=False)
     print(
         f"{arguments.out}: {size.users:,} users, {size.products:,} products, {size.ratings:,} ratings, I = {size.dim:,}; "
         f"next: vasg run --config {Path(arguments.out) / CONFIG} --root DIR"

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vasg.command_line import Parser
+from vasg.command_line import Parser, complain
 from vasg.demo.oracle import oracle_vectors
 from vasg.demo.planted import Floats
-from vasg.errors import VasgError
 from vasg.warehouse.tables import Warehouse
 
 _FIRST = 10  # of a list
@@ -31,9 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"Chance that a user's next purchase is among the first {_FIRST} of the list: {chance:.3f}, at best {best:.3f}\n"
         )
         print(lists(warehouse))
-    except VasgError as error:
-        print(f"vasg.demo.report: {error}", file=sys.stderr)
-        return error.exit_code
+    except Exception as error:
+        return complain("vasg.demo.report", error, verbose=False)
     return 0
 
 
@@ -79,7 +77,8 @@ def hit_chance(warehouse: Warehouse, oracle: Path) -> tuple[float, float]:
     """
     nodes, users, products = _oracle(warehouse, oracle)
     number = {kind: pd.Series(np.arange(len(ids)), ids) for kind, ids in nodes.groupby("node_type")["id"]}
-    table = pd.read_parquet(warehouse.path("recommendations"), filters=[("rank", "<=", _FIRST)])
+    table = warehouse.read_arrow("recommendations", ["user_id", "rank", "product_id"]).to_pandas()
+    table = table[table["rank"] <= _FIRST]
     pairs = warehouse.read_arrow("interactions", ["user", "product"]).to_pandas()
     known = pairs.groupby("user")["product"].apply(np.array)
     found = []
@@ -101,11 +100,11 @@ def _oracle(warehouse: Warehouse, oracle: Path) -> tuple[pd.DataFrame, Floats, F
     return nodes, *oracle_vectors(oracle, nodes["id"][is_user].tolist(), nodes["id"][~is_user].tolist())
 
 
-def lists(warehouse: Warehouse, users: int = 3, ranks: int = 5) -> str:
-    """The first recommendations of the first users."""
-    table = pd.read_parquet(warehouse.path("recommendations")).sort_values(["user_id", "rank"])
-    table = table[table["user_id"].isin(table["user_id"].unique()[:users]) & (table["rank"] <= ranks)]
-    return table[["user_id", "rank", "product_id", "score", "is_cold"]].to_string(index=False)
+def lists(warehouse: Warehouse) -> str:
+    """The first five recommendations of the first three users."""
+    table = warehouse.read_arrow("recommendations").to_pandas().sort_values(["user_id", "rank"])
+    table = table[table["user_id"].isin(table["user_id"].unique()[:3]) & (table["rank"] <= 5)]
+    return str(table[["user_id", "rank", "product_id", "score", "is_cold"]].to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def _classified(file: FeatureFile) -> Callable[[Iterable[pa.RecordBatch]], Itera
                 finite = np.isfinite(values).all(axis=1)
                 reason = np.select(
                     [length == 0, (within & ~printable).any(axis=1), ~finite, ~values.any(axis=1)],
-                    ["id is empty", "id is not ASCII", "feature not finite", "feature all zero"], "",
+                    ["id is empty", "id is not printable ASCII without blanks", "feature not finite", "feature all zero"], "",
                 )  # fmt: skip
                 yield pa.RecordBatch.from_arrays(
                     [

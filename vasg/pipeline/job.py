@@ -12,7 +12,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from vasg.command_line import Parser, add_arguments, complain, new_run_id
-from vasg.config import Config, load, to_toml
+from vasg.config import Config
+from vasg.config_file import load, to_toml
 from vasg.installation import made_with
 from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
 from vasg.signals import ends_in_order
@@ -26,10 +27,10 @@ class Job:
     """One run of one stage: its configuration, its inputs, and the publication its outputs go to."""
 
     def __init__(
-        self, stage: Stage, config: Config, warehouse: Warehouse, publication: Publication, run_id: str
+        self, stage: Stage, config: Config, warehouse: Warehouse, publication: Publication, run_id: str, mark: str
     ) -> None:
         self.stage, self.config, self.warehouse = stage, config, warehouse
-        self.publication, self.run_id = publication, run_id
+        self.publication, self.run_id, self.fingerprint = publication, run_id, mark
         self.counts: dict[str, int | float | str] = {}
         self.scratch: list[Path] = []  # directories that nobody needs once the stage is published
         self.session = Session(f"vasg {stage.name}")
@@ -87,7 +88,7 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
         mark = fingerprint(this, config, warehouse)  # before reading: a change meanwhile must not pass as done
         inputs = {table: warehouse.digest(table) for table in this.reads}  # what the outputs were made from
         with warehouse.publication(name, run_id, to_toml(given)) as publication:
-            job = Job(this, config, warehouse, publication, run_id)
+            job = Job(this, config, warehouse, publication, run_id, mark)
             try:
                 body(job)
             finally:

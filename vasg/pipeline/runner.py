@@ -15,7 +15,8 @@ from typing import Any
 import pyspark
 
 from vasg.command_line import new_run_id
-from vasg.config import Config, load
+from vasg.config import Config
+from vasg.config_file import load
 from vasg.errors import EXIT_CODES, ConfigurationError, UsageError
 from vasg.pipeline.job import describe, keep
 from vasg.pipeline.stages import NO_PICTURES, Stage, is_up_to_date, stage, stages
@@ -39,7 +40,9 @@ def run(
     started, config = time.monotonic(), load(config_path, overrides)
     warehouse, run_id = Warehouse(root), new_run_id()
     selected = _select(config, first, last)
-    os.environ["VASG_RUN_ID"] = run_id  # the jobs share this run's lock
+    options = ["--config", config_path, "--root", root] + ["--verbose"] * verbose
+    for override in overrides:
+        options += ["--set", override]
     directory = warehouse.root / "runs" / run_id
     summaries: list[dict[str, Any]] = []
     code = 0
@@ -51,16 +54,9 @@ def run(
                     summaries.append({"stage": this.name, "status": "up to date", "seconds": 0.0})
                     print(describe(summaries[-1]), flush=True)
                     continue
-                forced = this.name == first
-                command = _command(this, config_path, root, overrides, properties_file, verbose, forced)
-                log = directory / f"{this.name}.log"
-                code = _submit(command, log)
-                if 0 < code < 128 and code not in EXIT_CODES.values():  # of spark-submit itself: no job ends so
-                    print(f"vasg {this.name}: {_no_start(code, log)}", file=sys.stderr)
-                    code = ConfigurationError.exit_code
-                summaries.append(
-                    _summary(this, directory) if code == 0 else {"stage": this.name, "status": f"failed ({code})"}
-                )
+                command = _command(this, properties_file, options + ["--force"] * (this.name == first))
+                code, summary = _run_stage(this, command, directory)
+                summaries.append(summary)
                 if code:
                     break
         except SystemExit:  # SIGTERM between stages; one that runs is told, and gives a code
@@ -73,6 +69,16 @@ def run(
     outcome = "finished" if code == 0 else f"stopped with code {code}"
     print(f"run {run_id}: {outcome} after {seconds:.1f} s; details in {directory}/run.json")
     return code
+
+
+def _run_stage(this: Stage, command: list[str], directory: Path) -> tuple[int, dict[str, Any]]:
+    """Its exit code, and its summary for run.json; ``directory`` is named after the run and takes the log."""
+    log = directory / f"{this.name}.log"
+    code = _submit(command, log, environment() | {"VASG_RUN_ID": directory.name})  # the job shares this run's lock
+    if 0 < code < 128 and code not in EXIT_CODES:  # of spark-submit itself: no job ends so
+        print(f"vasg {this.name}: {_no_start(code, log)}", file=sys.stderr)
+        code = ConfigurationError.exit_code
+    return code, {"stage": this.name, "status": f"failed ({code})"} if code else _summary(this, directory)
 
 
 def _summary(this: Stage, directory: Path) -> dict[str, Any]:
@@ -99,9 +105,7 @@ def _select(config: Config, first: str | None, last: str | None) -> list[Stage]:
     return found[begin : end + 1]
 
 
-def _command(
-    this: Stage, config: str, root: str, overrides: Sequence[str], properties: str | None, verbose: bool, force: bool
-) -> list[str]:
+def _command(this: Stage, properties: str | None, options: list[str]) -> list[str]:
     job, own = HOME / "jobs" / f"{this.name}.py", HOME / "spark_conf" / "local.conf"
     if properties and (not Path(properties).exists() or Path(properties).is_dir()):
         raise ConfigurationError(f"--properties-file {properties} does not exist")
@@ -111,10 +115,7 @@ def _command(
                 f"{path} does not exist; set VASG_HOME to the directory that holds jobs/ and spark_conf/"
             )
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
-    command = [str(submit), "--properties-file", properties or str(own), str(job), "--config", config, "--root", root]
-    for override in overrides:
-        command += ["--set", override]
-    return command + (["--verbose"] if verbose else []) + (["--force"] if force else [])
+    return [str(submit), "--properties-file", properties or str(own), str(job), *options]
 
 
 def environment() -> dict[str, str]:
@@ -133,7 +134,7 @@ def environment() -> dict[str, str]:
     return result
 
 
-def _submit(command: list[str], log: Path) -> int:
+def _submit(command: list[str], log: Path, env: dict[str, str]) -> int:
     """Run spark-submit. Spark's own messages go to the log, the job's lines there and to the screen.
 
     spark-submit prints whatever a Python driver writes to stderr on its stdout; from the line with the error on, we put
@@ -143,7 +144,7 @@ def _submit(command: list[str], log: Path) -> int:
         file.write(f"$ {' '.join(command)}\n".encode())
         with passed_on(
             command,
-            env=environment(),
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=file,

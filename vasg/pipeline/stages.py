@@ -14,6 +14,7 @@ from typing import Any
 from vasg.config import Config, to_dict
 from vasg.errors import UsageError
 from vasg.installation import code_version
+from vasg.spark.paths import without_scheme
 from vasg.warehouse.tables import Warehouse
 
 NO_PICTURES = "features.source is none; set it to have the stages after this one, recommendations included"
@@ -120,7 +121,7 @@ def _outside(pattern: str) -> Any:
 
     Where none can be seen, as behind the URL of an object store, it is another one each time: any may have changed.
     """
-    local = re.sub("^file://[^/]*", "", pattern)
+    local = without_scheme(pattern)
     if not local:
         return ""
     found = (glob.glob(each, include_hidden=True) for each in _globs(re.sub(r"\\.", "?", local)))

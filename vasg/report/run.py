@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from vasg.config import Config, load
+from vasg.config import Config
+from vasg.config_file import load
 from vasg.pipeline.stages import Stage, stages
 from vasg.warehouse.publication import CONFIG
 from vasg.warehouse.tables import Warehouse

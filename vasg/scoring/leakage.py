@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vasg import schemas
@@ -78,13 +77,10 @@ def _check_origin(warehouse: Warehouse) -> None:
 
 def _check_walks(warehouse: Warehouse, purchases: Purchases) -> None:
     """The steps of one row group of walks are train pairs: a sample, because there can be billions of steps."""
-    path = warehouse.files("walks")[0]
-    schemas.check("walks", pq.read_schema(path))
-    with pq.ParquetFile(path) as file:
-        first = next(file.iter_batches(_WALKS, columns=["walk"]), None)
+    first = next(warehouse.batches("walks", ["walk"]), None)
     if first is None:
         return
-    walks = schemas.fixed_width(first["walk"], "walks", "walk").astype(np.int64)  # w x walk_length
+    walks = schemas.fixed_width(first["walk"][:_WALKS], "walks", "walk").astype(np.int64)  # w x walk_length
     steps = np.sort(np.stack([walks[:, :-1], walks[:, 1:]], axis=-1).reshape(-1, 2))  # user, product, whatever the way
     known = np.column_stack([purchases.user, purchases.product + purchases.users])[purchases.of("train")]
     nodes = purchases.users + purchases.products

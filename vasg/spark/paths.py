@@ -21,8 +21,8 @@ def literal(path: str | Path) -> str:
 
 
 def without_scheme(path: str) -> str:
-    """A path of Spark's in which nothing is encoded, without the ``file:`` of a local one."""
-    return re.sub("^file:/+", "/", path)
+    """A path in which nothing is encoded, without the ``file:/``, ``file:///`` or ``file://host/`` of a local one."""
+    return re.sub("^file:(//[^/]*)?/+", "/", path)
 
 
 def plain(uri: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vasg.config import Config, load
+from vasg.config import Config
+from vasg.config_file import load
 from vasg.errors import ConfigurationError, UsageError
 from vasg.pipeline.stages import run_date, stages
 

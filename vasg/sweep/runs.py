@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from vasg.config import to_toml
+from vasg.config_file import to_toml
 from vasg.errors import TryLater
 from vasg.pipeline.stages import is_up_to_date, stages
 from vasg.signals import end_groups, shell_code

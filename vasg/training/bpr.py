@@ -11,7 +11,6 @@ components: E lives in the space they span anyway, and a triple costs an eighth.
 
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from threading import Event
 from typing import Any
 
@@ -90,37 +89,27 @@ def bpr(
         for epoch in range(given.epochs):
             run_epoch(model, pairs, warm, epoch, given.regularisation, seed, stop)
         return *model.vectors(warm), given
-    attempt = partial(_attempt, pairs, users, warm, looks, held_out, seed, stop)
+
+    def attempt(regularisation: float) -> tuple[float, Floats, Floats, Pairwise]:
+        """AUC and vectors of the best epoch with this strength of regularisation, and which that was."""
+        model, in_vain = start(users, looks, seed), 0
+        best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), Pairwise())
+        for epoch in range(_EPOCHS):
+            run_epoch(model, pairs, warm, epoch, regularisation, seed, stop)
+            if (epoch + 1) % _CHECKED:
+                continue
+            user, product = model.vectors(warm)
+            auc = held_out.auc(user, product)
+            found = (auc, user, product, Pairwise(epoch + 1, regularisation))
+            best, in_vain = (found, 0) if auc > best[0] else (best, in_vain + 1)
+            if in_vain == _PATIENCE:
+                break
+        return best
+
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(attempt, _REGULARISATION))
     _, user, product, chosen = max(found, key=lambda one: one[0])
     return user, product, chosen
-
-
-def _attempt(
-    pairs: NDArray[np.int64],
-    users: int,
-    warm: int,
-    looks: Floats,
-    held_out: Validation,
-    seed: int,
-    stop: Event,
-    regularisation: float,
-) -> tuple[float, Floats, Floats, Pairwise]:
-    """AUC and vectors of the best epoch with this strength of regularisation, and which that was."""
-    model, in_vain = start(users, looks, seed), 0
-    best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), Pairwise())
-    for epoch in range(_EPOCHS):
-        run_epoch(model, pairs, warm, epoch, regularisation, seed, stop)
-        if (epoch + 1) % _CHECKED:
-            continue
-        user, product = model.vectors(warm)
-        auc = held_out.auc(user, product)
-        found = (auc, user, product, Pairwise(epoch + 1, regularisation))
-        best, in_vain = (found, 0) if auc > best[0] else (best, in_vain + 1)
-        if in_vain == _PATIENCE:
-            break
-    return best
 
 
 def components(features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int, seed: int) -> Floats:

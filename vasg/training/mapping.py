@@ -54,9 +54,9 @@ class Mapping:
 
     def _owned(self, products: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Those of ``products`` whose rows this worker owns, and which rows."""
-        nodes = torch.from_numpy(products[(products + self.plan.users) % self.workers.size == self.workers.index])
-        nodes = nodes.to(self.rows.device)
-        return nodes, (nodes + self.plan.users) // self.workers.size
+        own = torch.from_numpy(products[(products + self.plan.users) % self.workers.size == self.workers.index])
+        own = own.to(self.rows.device)
+        return own, (own + self.plan.users) // self.workers.size
 
     def _moments(self) -> Tensor:
         """Sum of squares, and sum, of what this worker's embeddings of the products M learns from are beyond the prior."""

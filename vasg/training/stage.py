@@ -11,7 +11,6 @@ from vasg import schemas
 from vasg.config import PAPER, Train
 from vasg.errors import TryLater
 from vasg.pipeline.job import Job
-from vasg.pipeline.stages import fingerprint
 from vasg.training.plan import Log, Plan, make_plan
 from vasg.training.worker import train
 from vasg.training.workers import SESSION, launch
@@ -50,7 +49,7 @@ def body(job: Job) -> None:
         )
     job.session.settings |= SESSION
     output, baselines = (job.publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
-    plan = make_plan(job.warehouse, job.config, fingerprint(job.stage, job.config, job.warehouse), output, baselines)
+    plan = make_plan(job.warehouse, job.config, job.fingerprint, output, baselines)
     log = resumed(plan, lambda: job.spark)
     job.publication.add("embeddings")
     job.publication.add("baseline_embeddings")

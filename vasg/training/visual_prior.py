@@ -46,7 +46,7 @@ SMOOTH = Detail(64, 0)  # better where what matters are a few directions, and ne
 
 def visual_prior(
     pictures: Floats, has_feature: NDArray[np.bool_], pairs: NDArray[np.int64], users: int, warm: int, dim: int, seed: int,
-    detail: Detail = FINE,
+    detail: Detail,
 ) -> Floats:  # fmt: skip
     """[U + P, dim] embeddings of users and products by pictures; zero for products without one and their buyers.
 

@@ -1,13 +1,12 @@
 """Catalogs: small numbered files that name the current version of every table. Publishing is creating the next one."""
 
 import json
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vasg.errors import DataError, TryLater
-from vasg.warehouse.files import create_exclusively, make_directory
+from vasg.warehouse.files import create_exclusively, make_directory, now
 
 NOTHING: dict[str, Any] = {"sequence": 0, "tables": {}, "stages": {}}
 
@@ -55,11 +54,6 @@ class Catalogs:
         current = self.latest()
         why = "nothing new, but a dead run may no longer publish"
         self.publish(current["sequence"], current["tables"], current["stages"], why, run_id)
-
-
-def now() -> str:
-    """The time, UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _read(path: Path) -> dict[str, Any]:

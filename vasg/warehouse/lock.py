@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any
 
 from vasg.errors import TryLater
 from vasg.failpoints import failpoint
-from vasg.warehouse.files import create_exclusively
+from vasg.warehouse.files import create_exclusively, now
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 300.0  # without a heartbeat, a run elsewhere counts as dead
@@ -80,7 +79,7 @@ def _take(path: Path, run_id: str) -> Hold:
         if holder is None or stale:
             mine = {
                 "run_id": run_id, **_here(), "pid": os.getpid(), "process_start": _process_start(os.getpid()),
-                "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "since": now(),
             }  # fmt: skip
             if create_exclusively(path, json.dumps(mine)):
                 return Hold(path, run_id, shared=False, broke=stale)

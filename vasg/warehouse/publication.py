@@ -22,8 +22,7 @@ from vasg.errors import ConfigurationError, DataError
 from vasg.failpoints import failpoint
 from vasg.machine.cores import cores
 from vasg.spark.paths import address
-from vasg.warehouse.catalog import now
-from vasg.warehouse.files import make_directory, sha256, sync, write_atomically
+from vasg.warehouse.files import make_directory, now, sha256, sync, write_atomically
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

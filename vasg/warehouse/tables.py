@@ -72,7 +72,7 @@ class Warehouse:
         return str(self._entry(table)[1]["digest"])
 
     def manifest(self, table: str) -> dict[str, Any]:
-        """The manifest of the current version: schema, facts, parts."""
+        """The manifest of the current version: who wrote it and when, rows, digest, facts, parts."""
         path = self.path(table) / MANIFEST
         try:
             manifest: dict[str, Any] = json.loads(path.read_text())
@@ -143,11 +143,11 @@ class Warehouse:
         """Hold the right to publish; yields this warehouse as it is now. Raises TryLater while another live run has it.
 
         A holder that is taken for dead and goes on cannot publish: whoever takes its place first takes the next catalog
-        number, which it would need (``sweep``). So it ends with TryLater, too.
+        number, which it would need (``remove_abandoned``). So it ends with TryLater, too.
         """
         with lock(make_directory(self.root) / "lock", run_id) as hold:
             if not hold.shared:
-                self.sweep(run_id, hold.broke)
+                self.remove_abandoned(run_id, hold.broke)
             current = Warehouse(self.root, self.catalogs.latest())
             hold.check()  # taken over before this: refused here; after it: the next number is taken
             yield current
@@ -161,7 +161,7 @@ class Warehouse:
         finally:
             publication.discard_uncommitted()
 
-    def sweep(self, run_id: str, fence: bool = False) -> None:
+    def remove_abandoned(self, run_id: str, fence: bool = False) -> None:
         """Remove versions that a killed run left behind. Call only while holding the lock.
 
         Before anything is removed (or with ``fence``), their writers, dead or not, are kept from ever publishing them.
