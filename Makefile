@@ -33,7 +33,7 @@ bench: setup  ## time the stages beside other implementations, at the size of Wo
 bench-large: setup  ## the same with 100,000 users and 300,000 products: hours
 	$(BIN)/python -m benchmarks --size large --rounds 1
 
-package: setup  ## dist/: the wheel, vasg.zip for --py-files, and a tar of jobs/ and spark_conf/
+package: setup  ## dist/: the wheel, vasg.zip for --py-files, and a tar of jobs/, spark_conf/ and examples/
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	cp dist/vasg-*.whl dist/vasg.zip

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vasg.errors import DataError, InputMissing, OutputError, expected
+from vasg.errors import DataError, InputMissing, OutputError
+from vasg.spark.failures import expected
 
 JAVA = "java.io.FileNotFoundException: {} (Permission denied)"
 SAID: list[Callable[[str], Exception]] = [

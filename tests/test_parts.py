@@ -9,7 +9,8 @@ import pytest
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
-from vasg.errors import DataError, expected
+from vasg.errors import DataError
+from vasg.spark.failures import expected
 from vasg.warehouse.parts import Target, write_numbered, write_parts
 from vasg.warehouse.tables import Warehouse, sha256
 

@@ -12,7 +12,7 @@ from cluster import Cluster
 from pyspark.errors import PySparkRuntimeError
 
 from vasg.pipeline.runner import HOME
-from vasg.spark.preflight import executor_fault
+from vasg.spark.failures import executor_fault
 
 pytestmark = pytest.mark.fault
 

@@ -7,7 +7,8 @@ import pytest
 from pyspark.errors import IllegalArgumentException
 from pyspark.sql import SparkSession
 
-from vasg.errors import ConfigurationError, DataError, expected
+from vasg.errors import ConfigurationError, DataError
+from vasg.spark.failures import expected
 from vasg.spark.session import _check_file_names
 
 

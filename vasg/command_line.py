@@ -9,8 +9,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from vasg.errors import UsageError, expected, java_cause
-from vasg.spark.preflight import executor_fault
+from vasg.errors import UsageError, java_cause
+from vasg.spark.failures import expected
 
 _RUN_ID = r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,199}"
 
@@ -54,7 +54,7 @@ def own_run_id(command: str = "") -> str:
 
 def complain(who: str, error: Exception, verbose: bool) -> int:
     """Say on stderr, in one line, what went wrong (and the trace, if ``verbose``); returns the exit code."""
-    known = expected(error) or executor_fault(str(error))
+    known = expected(error)
     if known is None:
         hint = "" if verbose else " (--verbose shows the trace)"
         message = f"internal error: {type(error).__name__}: {java_cause(error)}{hint}"

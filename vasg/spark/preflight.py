@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from vasg.errors import ConfigurationError
 from vasg.installation import code_version, made_with
+from vasg.spark.failures import MEND, executor_fault
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
-
-_MEND = (
-    "install this package with the same dependencies at the same path on every host (executors take the driver's "
-    "Python), or add --py-files dist/vasg.zip where only the package is missing"
-)
-
-# What Spark says of executors that cannot do the work, and what we make of it.
-_FAULTS = {
-    r"PYTHON_VERSION_MISMATCH\] Python in worker has different version:? ([\d.]+)": "the executors run Python {}",
-    r'Cannot run program "([^"]*python[^"]*)"': "the executors have no Python at {}",
-    r"ModuleNotFoundError: No module named '([^']+)'": "the executors' Python has no module {}",
-}
 
 
 def preflight(context: SparkContext) -> None:
@@ -45,15 +33,7 @@ def preflight(context: SparkContext) -> None:
             if here != there
         ]
         if differing:
-            raise ConfigurationError(f"an executor on {host} has {', '.join(differing)}; {_MEND}")
-
-
-def executor_fault(text: str) -> ConfigurationError | None:
-    """The refusal behind an error of a Spark task, when it is that executors are not set up as the driver is."""
-    for pattern, meaning in _FAULTS.items():
-        if found := re.search(pattern, text):
-            return ConfigurationError(f"{meaning.format(found.group(1))}; {_MEND}")
-    return None
+            raise ConfigurationError(f"an executor on {host} has {', '.join(differing)}; {MEND}")
 
 
 def _look(_: Iterable[int]) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:

@@ -13,7 +13,7 @@ from vasg.errors import TryLater
 from vasg.pipeline.job import Job
 from vasg.training.plan import Log, Plan, make_plan
 from vasg.training.worker import train
-from vasg.training.workers import SESSION, launch
+from vasg.training.workers import SPARK_SETTINGS, launch
 
 
 def resumed(plan: Plan, session: Callable[[], Any]) -> Log:
@@ -47,7 +47,7 @@ def body(job: Job) -> None:
             f"{settings.objective}",
             flush=True,
         )
-    job.session.settings |= SESSION
+    job.session.settings |= SPARK_SETTINGS
     output, baselines = (job.publication.directory(table) for table in ("embeddings", "baseline_embeddings"))
     plan = make_plan(job.warehouse, job.config, job.fingerprint, output, baselines)
     log = resumed(plan, lambda: job.spark)

@@ -1,4 +1,4 @@
-"""The only module that touches Petastorm: walks from Parquet, in the same global order for any number of workers.
+"""The only module that reads with Petastorm: walks from Parquet, in the same global order for any number of workers.
 
 Walks lie in lanes (see ``vasg.walks.layout``): a *macro row* is one row group from each lane. A worker reads its share
 of the lanes, each with a reader of its own; the slices of all lanes at one step make up the global batch.

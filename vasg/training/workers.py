@@ -1,4 +1,4 @@
-"""The only module that touches Horovod: starting workers, and what they say to each other."""
+"""The only module that runs Horovod: starting workers, and what they say to each other."""
 
 import contextlib
 import json
@@ -16,14 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vasg.errors import TryLater, VasgError, error_named, expected, first_line, java_cause
+from vasg.errors import TryLater, VasgError, error_named, first_line, java_cause
+from vasg.spark.failures import expected
 from vasg.training.host import Host
 from vasg.warehouse.files import write_atomically
 
 # Of Horovod's looks for work, in milliseconds, where it has next to none; its own 1 keeps a quarter of a core busy
 _SELDOM = "25"
 # Spark starts the workers as tasks. One that it tried again would wait, ten minutes, for the others to start with it.
-SESSION = {"spark.task.maxFailures": "1"}
+SPARK_SETTINGS = {"spark.task.maxFailures": "1"}
 
 
 class Workers:
