@@ -14,8 +14,8 @@ from vasg.warehouse.tables import Warehouse
 
 CHOSEN = [
     ("skipgram", 1, "loss", 0.3), ("blend", 1, "skipgram", 0.35), ("blend", 1, "vbpr", 2.0), ("blend", 1, "kept", 0.99),
-    ("blend", 1, "validation_auc", 0.8), ("vbpr", 1, "epochs", 14.0), ("vbpr", 1, "regularisation", 0.1),
-    ("vbpr", 1, "validation_auc", 0.7),
+    ("blend", 1, "validation_auc", 0.8), ("blend", 1, "validation_pairs", 2000.0), ("vbpr", 1, "epochs", 14.0),
+    ("vbpr", 1, "regularisation", 0.1), ("vbpr", 1, "validation_auc", 0.7),
 ]  # fmt: skip
 
 
@@ -32,9 +32,16 @@ def test_choices_are_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["choices", "--root", str(tmp_path)]) == 0
     file = tmp_path / "nightly.toml"
     file.write_text(capsys.readouterr().out)
+    assert file.read_text().startswith("# chosen on 2,000 validation pairs\n")
     train = load(file).train
     assert (train.blend.skipgram, train.blend.vbpr, train.blend.popularity) == (0.35, 2.0, 1.0)
     assert (train.vbpr, train.bpr) == (Pairwise(14, 0.1), Pairwise())
+
+
+def test_choices_by_a_handful_of_pairs_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(tmp_path, [(*row[:3], 4.0) if row[2] == "validation_pairs" else row for row in CHOSEN])
+    assert main(["choices", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("# chosen on 4 validation pairs, which is too few to go by\n")
 
 
 def test_a_training_that_chose_nothing_has_no_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,12 +25,13 @@ from vasg import cli, schemas
 from vasg.analysis.section import Section
 from vasg.report import funnel
 from vasg.report.analyses import analysis_chapter
-from vasg.report.coverage import gini, long_tail, reach
+from vasg.report.coverage import coverage_chapter, gini, long_tail, reach
 from vasg.report.page import Grid
 from vasg.report.quality import Measured, lead_sentence
 from vasg.report.run import outdated, published_run
 from vasg.report.strips import BOUGHT, PLACES, USERS, strips_chapter
 from vasg.report.training import training_chapter
+from vasg.scoring.bootstrap import FEWEST_PAIRS
 from vasg.scoring.inputs import SPLITS
 from vasg.warehouse.tables import Warehouse
 from vasg.warehouse.upkeep import rollback
@@ -153,7 +154,8 @@ def test_the_page_is_complete_in_itself_and_says_what_was_measured(html: str, pu
     page = check_self_contained(html)
     metrics = published.read_arrow("metrics").to_pandas()
     for row in metrics[metrics["metric"] == "auc"].itertuples():
-        assert f"{row.value:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f})" in page.text, row
+        certainty = f"{row.ci_low:.3f} to {row.ci_high:.3f}" if row.n >= FEWEST_PAIRS else f"{row.n} pair"
+        assert f"{row.value:.3f} ({certainty}" in page.text, row
     top_k = metrics["metric"].str.contains("@") & (metrics["candidates"] == "all")
     for row in metrics[top_k & metrics["setting"].isin(["warm", "cold"])].itertuples():
         assert f"{row.value:.4f}" in page.text, row
@@ -208,7 +210,7 @@ def test_strips_show_the_tables(published: Warehouse) -> None:
     share = dict(
         zip(
             zip(ranks["user"], ranks["product"], strict=True),
-            1 - ranks["above"] / ranks["candidate_count"],
+            100 * (ranks["candidate_count"] - ranks["above"] - ranks["tied"]) // ranks["candidate_count"],
             strict=True,
         )
     )
@@ -231,7 +233,9 @@ def test_strips_show_the_tables(published: Warehouse) -> None:
         for tile, pair in zip(held_out, rest.itertuples(), strict=True):
             assert tile.is_cold == pair.split.endswith("cold")
             value = share.get((user, pair.product), np.nan)
-            assert tile.note == (pair.split[: pair.split.index("_")] if np.isnan(value) else f"test: above {value:.0%}")
+            assert tile.note == (
+                pair.split[: pair.split.index("_")] if np.isnan(value) else f"test: above {value:.0f} %"
+            )
         seen |= {tile.src is None for tile in bought + recommended}
     assert seen == {True, False}
 
@@ -400,6 +404,18 @@ def test_a_lead_is_claimed_only_where_its_interval_is_above_zero() -> None:
     )
     few = lead_sentence("Among cold products", leads((0.2, 0.3), n=29))
     assert few == "Among cold products there are too few test pairs (29) to tell it from the baselines."
+    only = lead_sentence("Among cold products", leads((0.2, 0.3)))
+    assert only == "Among cold products it leads the one baseline, m0, +0.250 (0.200 to 0.300)."
+    assert leads((0.2, 0.3), n=1)[0].text() == "0.250 (1 pair)"
+
+
+@pytest.mark.parametrize("most", [0.0, 0.5])
+def test_cold_products_that_are_kept_out_are_told(published: Warehouse, most: float) -> None:
+    run = published_run(str(published.root))
+    run = replace(run, config=replace(run.config, score=replace(run.config.score, max_cold_share=most)))
+    (text,) = coverage_chapter(run, reach(run)).paragraphs
+    assert ("Cold products are in no list" in text) == (most == 0)
+    assert not (most == 0 and "every product can be in one" in text)
 
 
 amounts = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=30)

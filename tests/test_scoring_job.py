@@ -163,7 +163,7 @@ def test_everybody_is_covered_or_listed(given: Shop, scored: Warehouse) -> None:
     assert served | {id for kind, id in uncovered if kind == "user"} == users
     assert not served & {id for kind, id in uncovered if kind == "user"}
     assert uncovered["user", "u29"] == "no purchase in the training data"
-    assert uncovered["product", "p025"] == "nobody has bought it yet and it has no picture"
+    assert uncovered["product", "p025"] == "no purchase in the training data and no usable picture"
     without = {f"p{p:03d}" for p in range(32) if not given.has_vector[30 + p]}
     assert {id for kind, id in uncovered if kind == "product"} == without
 

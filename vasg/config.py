@@ -188,7 +188,7 @@ class Score:
     top_k: Positive = 100
     metric_k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (10, 50, 100)
     baselines: tuple[Baseline, ...] = get_args(Baseline)
-    bootstrap: Positive = 1000  # resamples behind each confidence interval
+    bootstrap: Annotated[int, Field(ge=20)] = 1000  # resamples behind each confidence interval
     max_cold_share: Fraction = 0.5  # of score.top_k places, but at least one
 
 

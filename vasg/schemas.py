@@ -162,8 +162,8 @@ _ALL = (
             _column(
                 "quantity", _STRING,
                 "loss, decoder_loss, mean_cosine, effective_rank, ...; in phase blend the weight of each term of [train.blend], "
-                "validation_auc of the published vectors where there are validation pairs, and kept (share of the scores' "
-                "squares that train.dim numbers keep); in phases vbpr and bpr epochs and regularisation",
+                "validation_auc of the published vectors on how many validation_pairs, where there are any, and kept (share of "
+                "the scores' squares that train.dim numbers keep); in phases vbpr and bpr epochs and regularisation",
             ),
             _column("value", _DOUBLE, "its value"),
         ),
@@ -232,8 +232,8 @@ _ALL = (
             _column("node_type", _STRING, "user or product"),
             _column(
                 "reason", _STRING,
-                "user: no purchase in the training data, no embedding, or no product is left to recommend; product: nobody has "
-                "bought it yet and it has no picture, it has a picture but no embedding, or no embedding",
+                "user: no purchase in the training data, no embedding, or no product is left to recommend; product: no "
+                "purchase in the training data and no usable picture, a picture but no embedding, or no embedding",
             ),
         ),
     ),

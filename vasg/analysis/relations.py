@@ -144,11 +144,11 @@ def section(inputs: Inputs, seed: int, resamples: int) -> Section:
         "cosine of the image features. IBR: a distance of rank 100 between features, trained on pairs of train purchases "
         f"(McAuley et al. 2015; at most about {MOST_PAIRS:,} pairs of R, stopped on validation). VASG: cosine of the "
         "published vectors, without a product's bias. Guessing gives 0.5.\n\n"
-        "Random Q, the paper's, draws products evenly. Popular products are in more related pairs, so that popularity "
-        "alone tells R from Q; a score is worth what it has beyond that. Matched Q lets the pairs of R change their second "
-        "products, so that every product is as often in Q as in R and popularity tells little. Pairs for which no "
-        "unrelated partner is found are left out of both, which happens in small and dense shops. Lines are 95 % bootstrap "
-        "intervals over users and test products. lead is the accuracy of VASG less that of the method. The threshold "
-        "comes from all validation pairs, mostly of warm products: for cold products read the AUC first."
+        "Random Q, the paper's, draws products evenly, a cold one for a cold one. Popular products are in more related "
+        "pairs, so that popularity alone tells R from Q; a score is worth what it has beyond that. Matched Q lets the pairs "
+        "of R change their second products, so that every product is as often in Q as in R and popularity tells little. "
+        "Pairs for which no unrelated partner is found are left out of both, which happens in small and dense shops. Lines "
+        "are 95 % bootstrap intervals over users and test products. lead is the accuracy of VASG less that of the method. "
+        "The threshold comes from all validation pairs, mostly of warm products: for cold products read the AUC first."
     )
     return Section(title, text, [draw(table)], table)

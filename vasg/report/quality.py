@@ -24,7 +24,10 @@ _KINDS = (
     "AUC by why a product has few or no purchases: warm few shot, at most five in training; cold natural, all that bought it "
     "happen to be held out; cold held out, on purpose."
 )
-_NOTHING = "Nothing was held out in this run (split.method or too few purchases), so there is nothing to measure."
+_NOTHING = (
+    "No test pair has another product to be compared with: nothing was held out (split.method or too few purchases), or "
+    "users bought all there is. So there is nothing to measure."
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class Measured:
     n: int
 
     def text(self, sign: bool = False) -> str:
-        """The value and its interval."""
+        """The value and its interval, or of how few pairs it is."""
+        if self.n < FEWEST_PAIRS:
+            return f"{self.value:{'+' if sign else ''}.3f} ({self.n} {'pair' if self.n == 1 else 'pairs'})"
         return interval(self.value, self.low, self.high, sign)
 
 
@@ -78,6 +83,8 @@ def lead_sentence(where: str, leads: Sequence[Measured]) -> str:
     behind = [lead for lead in leads if lead.high < 0]
     if not level and not behind:
         smallest = _named(leads[:1])
+        if len(leads) == 1:
+            return f"{where} it leads the one baseline, {smallest}."
         return f"{where} it leads every one of {len(leads)} baselines; the smallest lead is over {smallest}."
     others = (("level with", level), ("behind", behind))
     rest = "; ".join(f"it is {what} {_named(found)}" for what, found in others if found)
@@ -119,7 +126,8 @@ def top_k_chapter(metrics: Metrics) -> Chapter | None:
         return None
     grids = [_top_k_grid(metrics, setting, names) for setting in ("warm", "cold") if (setting, "all", "auc") in metrics]
     text = (
-        "What users would notice: is the held-out product among the first K of a list made from all products? recall@K is "
+        "What users would notice: is the held-out product among the first K of all products, before score.max_cold_share "
+        "bounds the places of cold ones in published lists? recall@K is "
         "the share of test pairs for which it is, hit_rate@K the share of users with at least one, and ndcg@K counts a "
         "place further down for less."
     )

@@ -96,13 +96,14 @@ def _outranked(run: Run, users: pa.Table) -> dict[tuple[int, int], str]:
     """What is said of the test pairs (nodes of user and product) of these users."""
     found: dict[tuple[int, int], str] = {}
     for batch in run.warehouse.batches(
-        "pair_ranks", ["user", "product", "model", "candidates", "above", "candidate_count"]
+        "pair_ranks", ["user", "product", "model", "candidates", "above", "tied", "candidate_count"]
     ):
         mine = pc.and_(pc.equal(batch.column("model"), PUBLISHED), pc.equal(batch.column("candidates"), "setting"))
         mine = pc.and_(mine, pc.is_in(batch.column("user"), value_set=users["node"]))
         for row in batch.filter(mine).to_pylist():
             if row["candidate_count"]:
-                found[row["user"], row["product"]] = f"test: above {1 - row['above'] / row['candidate_count']:.0%}"
+                below = row["candidate_count"] - row["above"] - row["tied"]
+                found[row["user"], row["product"]] = f"test: above {100 * below // row['candidate_count']} %"
     return found
 
 

@@ -68,7 +68,8 @@ def figures(config: Config, directory: Path, parts: Sequence[Part], metrics: pa.
         for row in metrics.filter(chosen).to_pylist()
     }
     return {
-        "rows": rows, "products": len(products), "cold_share": cold / max(rows, 1), "spread": spread / max(lists, 1),
+        "rows": rows, "products": len(products), "cold_share": cold / max(rows, 1),
+        "spread": spread / lists if rows > lists else None,  # lists of one product have none
         "auc": auc, "seed": config.seed, "basis": _basis(config),
     }  # fmt: skip
 
@@ -77,6 +78,7 @@ def compare(new: Figures, last: Figures, limits: Gates) -> Iterator[str]:
     """Says, for each gate that refuses, what it found and what it allows."""
     if (
         last["spread"]
+        and new["spread"] is not None
         and not 1 / limits.max_spread_change <= new["spread"] / last["spread"] <= limits.max_spread_change
     ):
         yield (

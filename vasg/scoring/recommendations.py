@@ -77,7 +77,7 @@ def uncovered(
     )  # fmt: skip
     product_reason = np.select(
         [has_vector[purchases.users :], ~purchases.is_cold, ~has_feature],
-        ["", "no embedding", "nobody has bought it yet and it has no picture"], "it has a picture but no embedding",
+        ["", "no embedding", "no purchase in the training data and no usable picture"], "a picture but no embedding",
     )  # fmt: skip
     rows = [
         pa.table({

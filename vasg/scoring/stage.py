@@ -40,9 +40,10 @@ def body(job: Job) -> None:
     lists_to, ranks_to = publication.directory("recommendations"), publication.directory("pair_ranks")
     covered = embeddings.origin[: purchases.users] >= 0
     lists = tasks.Lists(config.top_k, seed, job.run_id, job.config.run_date, lists_to, covered)
+    places = min(config.top_k, purchases.warm), min(cold, purchases.products - purchases.warm)
     with replicate(job.spark, tasks.purchase_arrays(purchases)) as shared:
         published = models.vasg(purchases, embeddings, seed)
-        settings = Settings(purchases.warm, published.catalogue.warm_tiles, (config.top_k, cold))
+        settings = Settings(purchases.warm, published.catalogue.warm_tiles, places)
         parts = tasks.run(job.spark, published, shared, settings, ranks_to, lists)
         for model in _baselines(job, purchases, features, has_feature):
             settings = Settings(purchases.warm, model.catalogue.warm_tiles, by_neighbours=model.by_neighbours)

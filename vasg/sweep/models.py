@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vasg.scoring.bootstrap import mean_intervals
+from vasg.scoring.bootstrap import FEWEST_PAIRS, mean_intervals
 from vasg.scoring.metrics import auc
 from vasg.scoring.models import PUBLISHED
 from vasg.sweep.plan import Run
@@ -20,9 +20,9 @@ _RESAMPLES = 1000
 
 
 def compare(runs: Sequence[Run]) -> pd.DataFrame:
-    """Rows of setting, candidates, model, seeds, n, auc (mean over seeds), lead, ci_low, ci_high; best model first.
+    """Rows of setting, candidates, model, seeds, n, auc, lead, ci_low, ci_high; best model first.
 
-    ``lead`` is the mean over the test pairs of all seeds of vasg's AUC less the model's; its 95 % interval resamples users,
+    ``auc`` is the mean over the test pairs of all seeds, ``lead`` vasg's less the model's; its 95 % interval resamples users,
     and for cold pairs products too, so that somebody who is in the test set of each seed counts as one.
     """
     pairs = pd.concat([_pairs(run.root).assign(seed=run.config.seed) for run in runs], ignore_index=True)
@@ -36,8 +36,7 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
             continue
         leads = wide[[PUBLISHED]].to_numpy() - wide.to_numpy()
         low, high = _interval(leads, wide.index, setting)
-        means = wide.groupby("seed").mean().mean()
-        rows = zip(wide.columns, means, leads.mean(0), low, high, strict=True)
+        rows = zip(wide.columns, wide.mean(), leads.mean(0), low, high, strict=True)
         names = (setting, candidates, len(wide.index.unique("seed")), len(wide))
         found += [(*names, *row) for row in sorted(rows, key=lambda row: -row[1])]
     columns = ["setting", "candidates", "seeds", "n", "model", "auc", "lead", "ci_low", "ci_high"]
@@ -83,9 +82,11 @@ def table(comparison: pd.DataFrame) -> str:
     for (setting, candidates), rows in comparison.groupby(["setting", "candidates"], sort=False):
         among = "all" if candidates == "all" else setting
         first = rows.iloc[0]
+        enough = int(first["n"]) >= FEWEST_PAIRS
         lines += ["", f"{setting} among {among}, {first['n']} pairs of {first['seeds']} seeds"]
         lines += [f"{'model':<16}{'mean AUC':>9}{'lead of vasg (95 % interval)':>34}"]
         for row in rows.itertuples(index=False):
-            lead = "" if row.model == PUBLISHED else f"{row.lead:+.4f} ({row.ci_low:+.4f} to {row.ci_high:+.4f})"
+            interval = f" ({row.ci_low:+.4f} to {row.ci_high:+.4f})" if enough else ""
+            lead = "" if row.model == PUBLISHED else f"{row.lead:+.4f}{interval}"
             lines.append(f"{row.model:<16}{row.auc:>9.4f}{lead:>34}".rstrip())
     return "\n".join(lines)

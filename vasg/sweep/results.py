@@ -109,7 +109,11 @@ def table(summary: pd.DataFrame, key: str, labels: list[str]) -> str:
     for measure in MEASURES.values():
         points = rows[rows["measure"] == measure].set_index("point")
         lines += [_line(measure, label, points.loc[label]) for label in labels if label in points.index]
-    pairs = " Differences of one seed: 95 % interval over its test pairs." if (rows["seeds"] == 1).any() else ""
+    pairs = (
+        " Differences of one seed: over the test pairs that both have, with 95 % intervals."
+        if (rows["seeds"] == 1).any()
+        else ""
+    )
     return "\n".join([*lines, f"Bands: {legend(rows)}.{pairs}"])
 
 

@@ -6,6 +6,7 @@ import tomli_w
 
 from vasg.config import Blend, Pairwise
 from vasg.errors import DataError
+from vasg.scoring.bootstrap import FEWEST_PAIRS
 from vasg.warehouse.tables import Warehouse
 
 _SECTIONS = {"blend": Blend, "vbpr": Pairwise, "bpr": Pairwise}
@@ -20,11 +21,13 @@ def choices(root: str) -> str:
     value = {(row["phase"], row["quantity"]): row["value"] for row in log}
     if ("blend", "validation_auc") not in value:
         raise DataError(
-            f"the training published under {root} chose nothing: that takes validation pairs, as of an evaluation with "
-            'split.method = "leave_one_out" and train.objective = "sampled"'
+            f"the training published under {root} chose nothing: that takes validation pairs of warm products, as of an "
+            'evaluation with split.method = "leave_one_out" and train.objective = "sampled"'
         )
     train = {}
     for section, kind in _SECTIONS.items():
         keys = [field for field in dataclasses.fields(kind) if (section, field.name) in value]
         train[section] = {key.name: (int if key.name == "epochs" else float)(value[section, key.name]) for key in keys}
-    return tomli_w.dumps({"train": train})
+    pairs = int(value["blend", "validation_pairs"])
+    few = ", which is too few to go by" if pairs < FEWEST_PAIRS else ""
+    return f"# chosen on {pairs:,} validation pairs{few}\n{tomli_w.dumps({'train': train})}"

@@ -18,6 +18,7 @@ _STAGE = 1 << 40  # keeps the counters of this stage apart from the steps of sta
 _HELD_OUT, _MOST_HELD_OUT = 0.1, 8192
 _PATIENCE = 2  # passes without a gain
 _BATCH = 4096  # products mapped at a time
+_LOSSES = ("reconstruction", "regression")
 
 
 class Mapping:
@@ -76,8 +77,9 @@ class Mapping:
         for batch in range(batches):
             sums += self._step((batch_of == batch).nonzero()[:, 0], _STAGE + epoch * self.batches + batch)
         unseen = self._judge()
-        names = ("reconstruction", "regression", "reconstruction_held_out", "regression_held_out")
-        return dict(zip(names, [*(sums[:2] / sums[2].clamp(min=1.0)).tolist(), *unseen.tolist()], strict=True))
+        taught = dict(zip(_LOSSES, (sums[:2] / sums[2].clamp(min=1.0)).tolist(), strict=True))
+        held_out = zip((f"{name}_held_out" for name in _LOSSES), unseen.tolist(), strict=True)
+        return taught | dict(held_out if len(self.held_out) else ())
 
     def _step(self, mine: Tensor, number: int) -> Tensor:
         """One Adam step on a global batch of which this worker holds ``mine``; returns the summed losses and the count."""

@@ -38,7 +38,7 @@ def write_blend(
     """This worker's rows for objective "sampled": all terms in D dimensions, and a bias that users meet with 1.
 
     Returns "kept", the share of the squares of the scores that D dimensions keep, and where there are validation pairs
-    "validation_auc", that of these rows.
+    "validation_auc", that of these rows, on how many "validation_pairs".
     """
     nodes = _own_nodes(plan, workers, model, mapping)
     factors = blend.factors()
@@ -65,8 +65,10 @@ def write_blend(
         return _compressed(maps, some < plan.users, stacked, popularity * terms["popularity"](some))
 
     sample = Sample(plan, workers)
-    auc = {"validation_auc": sample.auc(sample.scores(published))} if sample else {}
-    return {"kept": maps.kept} | auc
+    if not sample:
+        return {"kept": maps.kept}
+    auc = sample.auc(sample.scores(published))
+    return {"kept": maps.kept, "validation_auc": auc, "validation_pairs": len(sample)}
 
 
 def _stacked(is_user: NDArray[np.bool_], columns: dict[str, Floats], factors: dict[str, float]) -> Floats:

@@ -30,8 +30,8 @@ class Sample:
         self._candidates = np.load(plan.candidates)
         self._count = len(self._pairs) if len(self._candidates) else 0
 
-    def __bool__(self) -> bool:
-        return self._count > 0
+    def __len__(self) -> int:
+        return self._count
 
     def scores(self, vectors: Callable[[NDArray[np.int64]], Floats]) -> Scores:
         """By the inner products of ``vectors``, which gives those of nodes [n]."""
