@@ -1,5 +1,6 @@
 """What Python, Arrow and Java say when a file may not be opened becomes one line that names it, and its exit code."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_whatever_may_not_be_done_is_no_bug(error: Exception, said: str) -> None
     found = expected(error)
     assert type(found) is OutputError
     assert str(found) == said
+
+
+def test_a_disk_that_became_read_only_is_no_bug() -> None:
+    found = expected(OSError(errno.EROFS, "Read-only file system", "/out/.lock"))
+    assert type(found) is OutputError
+    assert str(found) == "/out/.lock: the file system is read-only; mount it for writing again"
 
 
 @pytest.mark.parametrize("address", ["file:///data/t%2010%25.csv.", "file:/data/t%2010%25.csv."])

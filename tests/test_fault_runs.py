@@ -147,6 +147,19 @@ def test_a_job_does_not_outlive_the_spark_submit_that_a_scheduler_ends(shop: Pat
     assert len(reviews(shop)) == 20
 
 
+def test_a_stage_does_not_outlive_the_run_that_is_killed(shop: Path) -> None:
+    process = start(shop, *RUN)
+    wait_for(lambda: list((shop / "root").glob(f"tables/*/*/{STAGED}")))
+    below = descendants(process.pid)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not [pid for pid in below if Path(f"/proc/{pid}").exists()])
+    assert not list((shop / "root").rglob(STAGED))
+    assert len(reviews(shop)) == 20
+    assert run(shop)[0] == 0  # it breaks the lock
+    assert len(reviews(shop)) == 30
+
+
 def test_the_second_of_two_runs_is_told_to_try_later(shop: Path) -> None:
     first = start(shop, *RUN, failpoint="before-commit:stop")
     wait_for(lambda: any(is_stopped(pid) for pid in descendants(first.pid)))

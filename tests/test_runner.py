@@ -226,12 +226,18 @@ def test_a_cluster_that_cannot_be_reached_means_try_later(vasg: Command, shop: P
     (shop / "my.conf").write_text(settings)
     answer = vasg("run", "--config", "config.toml", "--root", "r", "--properties-file", "my.conf")
     assert answer.returncode == 75, answer.stderr
-    assert answer.stderr.startswith("vasg preprocess_reviews: Spark could not start, can spark.master be reached? (")
+    assert answer.stderr.startswith("vasg preprocess_reviews: Spark could not start, can spark.master be reached, ")
 
 
 @pytest.mark.fault
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["spark.master local[few]", "spark.executor.memory 1m", "spark.task.cpus many"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "spark.master local[few]", "spark.executor.memory 1m", "spark.task.cpus many",
+        "spark.authenticate true\nspark.master spark://127.0.0.1:1",  # and no secret
+    ],
+)  # fmt: skip
 def test_a_setting_that_spark_does_not_accept_is_configuration(vasg: Command, shop: Path, setting: str) -> None:
     (shop / "my.conf").write_text(f"spark.master local[1]\n{setting}\nspark.ui.enabled false\n")
     answer = vasg("run", "--config", "config.toml", "--root", "r", "--properties-file", "my.conf")

@@ -139,10 +139,15 @@ def _history(arguments: argparse.Namespace) -> int:
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
+    from vasg.warehouse.tables import Warehouse
     from vasg.warehouse.upkeep import rollback
 
     changed = rollback(arguments.root, own_run_id("rollback"), arguments.tables, arguments.to)
     print(f"rolled back: {', '.join(changed)}" if changed else "nothing to roll back: these versions are current")
+    warehouse = Warehouse(arguments.root)
+    gone = [table for table in changed if not warehouse.has(table)]
+    if gone:
+        print(f"there was none before of: {', '.join(gone)}; vasg rollback --to N goes to a catalog of vasg history")
     return 0
 
 

@@ -163,7 +163,8 @@ _ALL = (
                 "quantity", _STRING,
                 "loss, decoder_loss, mean_cosine, effective_rank, ...; in phase blend the weight of each term of [train.blend], "
                 "validation_auc of the published vectors on how many validation_pairs, where there are any, and kept (share of "
-                "the scores' squares that train.dim numbers keep); in phases vbpr and bpr epochs and regularisation",
+                "the scores' squares that train.dim numbers keep); in phases vbpr and bpr epochs, "
+                "regularisation and validation_auc, in plain_skipgram the weights that the baseline skipgram got and its own",
             ),
             _column("value", _DOUBLE, "its value"),
         ),

@@ -1,6 +1,7 @@
 """``vasg run``: the stages in order, each through spark-submit, skipping what is up to date."""
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from vasg.warehouse.tables import Warehouse
 HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[2]))
 # of a log: our command, Java's stack, Spark's own lines, and what its script stumbles over next
 _NOISE = re.compile(r"\$ |\s+at |\s*\.\.\. \d+ more|\d\d/\d\d/\d\d |.*: CMD: bad array subscript")
+_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 CLASSES = Path(sys.prefix, "spark-classes.jsa")  # Spark's Java classes as Java maps them, see scripts/setup.sh
 
 
@@ -48,6 +50,7 @@ def run(
     code = 0
     with ends_in_order(), warehouse.lock(run_id):
         directory.mkdir(parents=True, exist_ok=True)
+        print(f"run {run_id}: begins; logs in {directory}", flush=True)
         try:
             for this in selected:
                 if this.name != first and is_up_to_date(this, config, warehouse):
@@ -78,6 +81,10 @@ def _run_stage(this: Stage, command: list[str], directory: Path) -> tuple[int, d
     if 0 < code < 128 and code not in EXIT_CODES:  # of spark-submit itself: no job ends so
         print(f"vasg {this.name}: {_no_start(code, log)}", file=sys.stderr)
         code = ConfigurationError.exit_code
+    if code > 128:
+        name = signal.Signals(code - 128).name
+        why = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        print(f"vasg {this.name}: ended by {name}{why}; run again; its log is {log}", file=sys.stderr)
     return code, {"stage": this.name, "status": f"failed ({code})"} if code else _summary(this, directory)
 
 
@@ -134,6 +141,11 @@ def environment() -> dict[str, str]:
     return result
 
 
+def _end_with_us() -> None:
+    """In a new process: SIGTERM as soon as the thread that started it is gone, also by SIGKILL, which is not passed on."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _submit(command: list[str], log: Path, env: dict[str, str]) -> int:
     """Run spark-submit. Spark's own messages go to the log, the job's lines there and to the screen.
 
@@ -145,6 +157,7 @@ def _submit(command: list[str], log: Path, env: dict[str, str]) -> int:
         with passed_on(
             command,
             env=env,
+            preexec_fn=_end_with_us,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=file,

@@ -29,7 +29,10 @@ SESSION = {
 }
 
 # No later run takes it. A cluster that gave up while Spark starts fails a requirement of its own, of the same class.
-_WRONG_SETTING = r"Could not parse Master URL|IllegalArgumentException: (?!requirement failed)|NumberFormatException"
+_WRONG_SETTING = (
+    r"Could not parse Master URL|IllegalArgumentException: (?!requirement failed)|requirement failed: A secret key"
+    r"|NumberFormatException"
+)
 
 _ending: list[Thread] = []  # PySpark's part of sessions that Java has stopped
 
@@ -74,7 +77,9 @@ class Session:
             if re.search(_WRONG_SETTING, str(error)):
                 raise ConfigurationError(f"Spark does not accept its settings: {java_cause(error)}") from error
             # Spark gives up on a cluster by ending the session, from a thread of its own, while we make it or use it
-            raise TryLater(f"Spark could not start, can spark.master be reached? ({java_cause(error)})") from error
+            raise TryLater(
+                f"Spark could not start, can spark.master be reached, and has it the same secret? ({java_cause(error)})"
+            ) from error
         return session
 
     def stop(self) -> None:

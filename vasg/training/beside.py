@@ -57,7 +57,7 @@ def _learn(plan: Plan, workers: Workers, threads: int, stop: Event, name: str) -
     else:
         vectors = _direct(plan, name, threads)
     write_atomically(file_of(plan, name), partial(save, vectors))
-    workers.say(f"train: {name} learned in {time.monotonic() - started:.0f} s{how}")
+    workers.report(f"train: {name} learned in {time.monotonic() - started:.0f} s{how}")
 
 
 def file_of(plan: Plan, name: str) -> Path:

@@ -153,7 +153,7 @@ def skip_gram_epochs(plan: Plan, workers: Workers, model: Vasg, phase: str) -> L
     total = per_epoch * train.epochs
     done, log = _resumed(directory, model, workers)
     if done:
-        workers.say(f"train: resumed from the checkpoint after step {done:,} of {total:,}")
+        workers.say(f"train: {phase} resumed from the checkpoint after step {done:,} of {total:,}")
     progress = _Progress(phase, total, done, workers)
     last_saved = time.monotonic()
     # SIGTERM reaches several workers together with what started them, which ends them wherever they are

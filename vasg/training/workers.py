@@ -106,11 +106,16 @@ class Workers:
         return received[0]
 
     def say(self, text: str) -> None:
-        """Tell people something, once for all workers. Horovod holds back what workers print, so it goes by a file."""
-        if self.index == 0 and self._progress:
+        """Tell people something, once for all workers."""
+        if self.index == 0:
+            self.report(text)
+
+    def report(self, text: str) -> None:
+        """Tell people something that this worker alone did. Horovod holds back what workers print, so it goes by a file."""
+        if self._progress:
             with open(self._progress, "a", encoding="utf-8") as file:
                 file.write(text + "\n")
-        elif self.index == 0:
+        else:
             print(text, flush=True)
 
     def wait(self) -> None:
