@@ -5,10 +5,13 @@ from typing import Any
 import numba
 import numpy as np
 
+from vasg.machine.prefetch import prefetch
 from vasg.randomness import GOLDEN
 
 _FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 _EPSILON = np.float32(1e-8)
+_AHEAD = 4  # rows that are asked for before their turn
+_LINE = 16  # numbers in a cache line
 
 
 @numba.njit(nogil=True, cache=True)
@@ -67,6 +70,13 @@ def merge(target: Any, filled: int, rows: Any, values: Any) -> Any:
     return filled
 
 
+@numba.njit(nogil=True, cache=True, inline="always")
+def _ask_for(table: Any, row: Any) -> None:
+    """Prefetch a row of a contiguous table."""
+    for d in range(0, table.shape[1], _LINE):
+        prefetch(table, row * table.shape[1] + d)
+
+
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
 def adam(
     values: Any,
@@ -82,7 +92,10 @@ def adam(
     """``RowAdam.step`` on ``rows`` [m], each read and written once."""
     one, width = np.float32(1), values.shape[1]
     for i in range(rows.size):
-        row = rows[i]
+        row, later = rows[i], rows[min(i + _AHEAD, rows.size - 1)]
+        prefetch(steps, later)
+        for table in (values, mean, square):
+            _ask_for(table, later)
         steps[row] += one
         scale = learning_rate / (one - beta1 ** steps[row])
         correction = one / (one - beta2 ** steps[row])
@@ -99,7 +112,12 @@ def adagrad(values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any
     dim = values.shape[1] - 1
     slope = np.empty(dim, np.float32)
     for i in range(rows.size):
-        row, square = rows[i], np.float32(0)
+        row, later, square = rows[i], rows[min(i + _AHEAD, rows.size - 1)], np.float32(0)
+        prefetch(pull, later)
+        _ask_for(sums, later)
+        _ask_for(values, later)
+        if prior is not None:
+            _ask_for(prior, later)
         back = pull[row] * gradient[i, dim + 1]
         for d in range(dim):
             if prior is None:
