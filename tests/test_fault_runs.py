@@ -140,8 +140,9 @@ def test_a_job_does_not_outlive_the_spark_submit_that_a_scheduler_ends(shop: Pat
     submit = the_one(process.pid, "SparkSubmit")
     job = the_one(submit, "jobs/preprocess_reviews.py")
     os.kill(submit, number)
-    process.communicate()
+    _, errors = process.communicate()
     assert process.returncode == 128 + number
+    assert f"vasg preprocess_reviews: ended by {number.name}" in errors
     wait_for(lambda: not Path(f"/proc/{job}").exists())
     assert nothing_half_written(shop / "root")
     assert len(reviews(shop)) == 20

@@ -27,6 +27,7 @@ from vasg.warehouse.tables import Warehouse
 HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[2]))
 # of a log: our command, Java's stack, Spark's own lines, and what its script stumbles over next
 _NOISE = re.compile(r"\$ |\s+at |\s*\.\.\. \d+ more|\d\d/\d\d/\d\d |.*: CMD: bad array subscript")
+_SIGNALS = {128 + one: one.name for one in signal.Signals}  # by exit code
 _LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 CLASSES = Path(sys.prefix, "spark-classes.jsa")  # Spark's Java classes as Java maps them, see scripts/setup.sh
 
@@ -78,13 +79,12 @@ def _run_stage(this: Stage, command: list[str], directory: Path) -> tuple[int, d
     """Its exit code, and its summary for run.json; ``directory`` is named after the run and takes the log."""
     log = directory / f"{this.name}.log"
     code = _submit(command, log, environment() | {"VASG_RUN_ID": directory.name})  # the job shares this run's lock
-    if 0 < code < 128 and code not in EXIT_CODES:  # of spark-submit itself: no job ends so
+    if code in _SIGNALS:
+        why = ", perhaps for want of memory" if code == 128 + signal.SIGKILL else ""
+        print(f"vasg {this.name}: ended by {_SIGNALS[code]}{why}; run again; its log is {log}", file=sys.stderr)
+    elif code and code not in EXIT_CODES:  # of spark-submit itself: no job ends so
         print(f"vasg {this.name}: {_no_start(code, log)}", file=sys.stderr)
         code = ConfigurationError.exit_code
-    if code > 128:
-        name = signal.Signals(code - 128).name
-        why = ", perhaps for want of memory" if name == "SIGKILL" else ""
-        print(f"vasg {this.name}: ended by {name}{why}; run again; its log is {log}", file=sys.stderr)
     return code, {"stage": this.name, "status": f"failed ({code})"} if code else _summary(this, directory)
 
 
