@@ -56,6 +56,13 @@ def test_a_disk_that_became_read_only_is_no_bug() -> None:
     found = expected(OSError(errno.EROFS, "Read-only file system", "/out/.lock"))
     assert type(found) is OutputError
     assert str(found) == "/out/.lock: the file system is read-only; mount it for writing again"
+    for said in (
+        "OSError: [Errno 30] Read-only file system: '/out/x'",
+        "java.io.FileNotFoundException: /t (Read-only file system)",
+    ):
+        found = expected(RuntimeError(said))
+        assert type(found) is OutputError
+        assert str(found).startswith("output, spark.local.dir or TMPDIR: the file system is read-only;")
 
 
 @pytest.mark.parametrize("address", ["file:///data/t%2010%25.csv.", "file:/data/t%2010%25.csv."])

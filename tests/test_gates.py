@@ -61,6 +61,7 @@ def test_an_auc_below_the_last_one_passes_where_it_can_be_chance() -> None:
 def test_other_settings_of_the_data_are_not_held_against_the_last_version() -> None:
     assert refused(rows=1, products=1, cold_share=0.9, basis="other") == []
     assert refused(spread=0.0, basis="other") == ["max_spread_change"]
+    assert refused(spread=0.0, rows=0, basis="other") == ["max_spread_change"]  # no list at all
     assert refused(spread=None) == []  # lists of one product
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from vasg.command_line import Parser, complain
 from vasg.demo.oracle import oracle_vectors
 from vasg.demo.planted import Floats
+from vasg.spark.failures import expected
 from vasg.warehouse.tables import Warehouse
 
 _FIRST = 10  # of a list
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         print(lists(warehouse))
     except Exception as error:
-        return complain("vasg.demo.report", error, verbose=False)
+        return complain("vasg.demo.report", error, verbose=expected(error) is None)
     return 0
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[2]))
 # of a log: our command, Java's stack, Spark's own lines, and what its script stumbles over next
 _NOISE = re.compile(r"\$ |\s+at |\s*\.\.\. \d+ more|\d\d/\d\d/\d\d |.*: CMD: bad array subscript")
 _SIGNALS = {128 + one: one.name for one in signal.Signals}  # by exit code
-_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
+_PRCTL, _PR_SET_PDEATHSIG = ctypes.CDLL(None).prctl, 1
 CLASSES = Path(sys.prefix, "spark-classes.jsa")  # Spark's Java classes as Java maps them, see scripts/setup.sh
 
 
@@ -81,7 +82,8 @@ def _run_stage(this: Stage, command: list[str], directory: Path) -> tuple[int, d
     code = _submit(command, log, environment() | {"VASG_RUN_ID": directory.name})  # the job shares this run's lock
     if code in _SIGNALS:
         why = ", perhaps for want of memory" if code == 128 + signal.SIGKILL else ""
-        print(f"vasg {this.name}: ended by {_SIGNALS[code]}{why}; run again; its log is {log}", file=sys.stderr)
+        again = "run again; " if code - 128 in (signal.SIGKILL, signal.SIGTERM) else ""
+        print(f"vasg {this.name}: ended by {_SIGNALS[code]}{why}; {again}its log is {log}", file=sys.stderr)
     elif code and code not in EXIT_CODES:  # of spark-submit itself: no job ends so
         print(f"vasg {this.name}: {_no_start(code, log)}", file=sys.stderr)
         code = ConfigurationError.exit_code
@@ -141,9 +143,11 @@ def environment() -> dict[str, str]:
     return result
 
 
-def _end_with_us() -> None:
-    """In a new process: SIGTERM as soon as the thread that started it is gone, also by SIGKILL, which is not passed on."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _end_with(parent: int) -> None:
+    """In a new process: SIGTERM as soon as its ``parent`` is gone, also by SIGKILL, which is not passed on."""
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # gone already
+        os._exit(128 + signal.SIGTERM)
 
 
 def _submit(command: list[str], log: Path, env: dict[str, str]) -> int:
@@ -157,7 +161,7 @@ def _submit(command: list[str], log: Path, env: dict[str, str]) -> int:
         with passed_on(
             command,
             env=env,
-            preexec_fn=_end_with_us,
+            preexec_fn=partial(_end_with, os.getpid()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=file,

@@ -67,7 +67,7 @@ def sentences(metrics: Metrics) -> list[str]:
     if not known:
         return ["No test pair has another product of its kind to be compared with: see the table for all products."]
     values = " and ".join(f"{metrics[s, 'setting', 'auc'][PUBLISHED].text()} on {s} products" for s in known)
-    auc = f"AUC of the published model, with 95 % intervals: {values}. "
+    auc = f"AUC of the published model (95 % intervals from {FEWEST_PAIRS} test pairs on): {values}. "
     meaning = "It is the chance that a product the user did buy stands above another of its kind; guessing gives 0.5."
     leads = {where: metrics.get((*key, "auc_lead")) for key, where in _WHERE.items()}
     compared = [lead_sentence(where, [*found.values()]) for where, found in leads.items() if found]
@@ -139,8 +139,8 @@ def _auc_picture(setting: str, found: dict[str, Measured]) -> Picture:
     values = ", ".join(f"{measured.model} {measured.value:.3f}" for measured in reversed(ordered))
     caption = (
         f"AUC on {count(ordered[0].n)} {setting} test pairs among {setting} products. Dots are means, bars 95 % bootstrap "
-        "intervals, the dashed line is guessing. Intervals of two models may overlap although one leads: see the paired "
-        "leads below. From the table metrics."
+        f"intervals (from {FEWEST_PAIRS} pairs on), the dashed line is guessing. Intervals of two models may overlap although "
+        "one leads: see the paired leads below. From the table metrics."
     )
     alt = f"AUC by model, {_GROUPS[setting, 'setting']}: {values}"
     return Picture(_dots(ordered, f"{setting.capitalize()} products"), alt, caption)
@@ -150,11 +150,10 @@ def _dots(rows: Sequence[Measured], title: str) -> Figure:
     figure, axes = chart(4.8, 0.9 + 0.26 * len(rows), title)
     for place, row in enumerate(rows):
         color = ACCENT if row.model == PUBLISHED else GREY
-        axes.plot([row.low, row.high], [place, place], color=color, linewidth=2, solid_capstyle="round")
+        low, high = (row.low, row.high) if row.n >= FEWEST_PAIRS else (row.value, row.value)
+        axes.plot([low, high], [place, place], color=color, linewidth=2, solid_capstyle="round")
         axes.plot([row.value], [place], "o", color=color, markersize=6)
-        axes.annotate(
-            f"{row.value:.3f}", (row.high, place), (6, 0), textcoords="offset points", va="center", fontsize=8
-        )
+        axes.annotate(f"{row.value:.3f}", (high, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axes.axvline(0.5, color=GREY, linewidth=1, linestyle="--")
     axes.set_yticks(range(len(rows)), [row.model for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)

@@ -56,9 +56,8 @@ def strips_chapter(run: Run, thumbnails: Thumbnails) -> Chapter:
     caption = (
         f"{len(strips)} users drawn by the seed, not chosen. Cold products, which nobody had bought in the training data, "
         "are marked. Held-out products were bought too, but training did not see them: below that of the test stands the share "
-        "of products of its kind that are not ranked above it for this user. They are never recommended, because lists leave "
-        "out whatever a user is known to have bought. Tables "
-        "recommendations, interactions and pair_ranks."
+        "of products of its kind that are ranked below it for this user, rounded down. They are never recommended, because "
+        "lists leave out whatever a user is known to have bought. Tables recommendations, interactions and pair_ranks."
     )
     without = (
         "" if pictures else " No pictures were found where the configuration says: products are shown by their ids."

@@ -35,7 +35,7 @@ def _blend(log: pd.DataFrame) -> list[str]:
         return [f"Weights between the terms of the score, not chosen on validation pairs: {weights}. {compressed}"]
     return [
         f"Weights between the terms of the score, chosen on validation pairs and never on test pairs: {weights}. "
-        f"{compressed} Their AUC on {pairs:,.0f} of the validation pairs is {auc:.3f}."
+        f"{compressed} Their AUC on {f'{pairs:,.0f}' if pairs else 'a sample'} of the validation pairs is {auc:.3f}."
     ]
 
 

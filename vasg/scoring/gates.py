@@ -69,7 +69,7 @@ def figures(config: Config, directory: Path, parts: Sequence[Part], metrics: pa.
     }
     return {
         "rows": rows, "products": len(products), "cold_share": cold / max(rows, 1),
-        "spread": spread / lists if rows > lists else None,  # lists of one product have none
+        "spread": None if rows == lists > 0 else spread / max(lists, 1),  # lists of one product have none
         "auc": auc, "seed": config.seed, "basis": _basis(config),
     }  # fmt: skip
 

@@ -65,8 +65,9 @@ def expected(error: BaseException) -> VasgError | None:
         return ConfigurationError(
             f"Spark cannot open such an address ({java_cause(error)}); name a file, or give Spark the jar that opens it"
         )
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
-        return OutputError(f"{error.filename or 'output'}: the file system is read-only; mount it for writing again")
+    if "Read-only file system" in text:
+        place = getattr(error, "filename", None) or "output, spark.local.dir or TMPDIR"
+        return OutputError(f"{place}: the file system is read-only; mount it for writing again")
     if re.search(_NO_SPACE, text) or (
         isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     ):

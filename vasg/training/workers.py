@@ -129,7 +129,7 @@ def launch(
     """Run ``work(Workers, argument)`` on ``size`` workers and return what worker 0 returned.
 
     One worker is this process. More are started by Horovod: in the executors of the Spark session (``session()`` gives
-    it) or, with the launcher ``horovodrun``, on this host. What worker 0 says is shown here as it is appended to the
+    it) or, with the launcher ``horovodrun``, on this host. What workers say is shown here as it is appended to the
     file ``progress``, which all must see. Raises what any worker refuses, or that it met a bug, and TryLater when the
     workers cannot be had or are lost.
     """
