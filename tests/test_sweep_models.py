@@ -57,7 +57,9 @@ def test_the_difference_of_one_seed_is_paired(tmp_path: Path) -> None:
     summary = summarise(pd.DataFrame(rows))
     found = summary.set_index("point").loc["5"]
     assert found[["difference", "difference_low", "difference_high"]].tolist() == pytest.approx([0.04] * 3)
-    assert "95 % interval over its test pairs" in table_of_curve(summary, "train.dim", ["5", "10"])
+    assert "over the test pairs that both have, with 95 % intervals" in table_of_curve(
+        summary, "train.dim", ["5", "10"]
+    )
 
 
 def test_leads_are_paired_and_pooled_over_seeds(tmp_path: Path) -> None:
