@@ -49,7 +49,7 @@ class LinearRelation:
 def sample(inputs: Inputs, seed: int, count: int = QUERIES) -> Queries:
     """u1 and u2 are drawn evenly from the users with a train product, p1 from the train products of u1.
 
-    None where fewer than two users have one.
+    Empty where fewer than two users have one.
     """
     purchases = inputs.purchases
     chosen = purchases.of("train") & inputs.has_product[purchases.product] & inputs.has_user[purchases.user]
