@@ -9,8 +9,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from vasg.errors import UsageError, java_cause
-from vasg.spark.failures import expected
+from vasg.errors import UsageError
+from vasg.spark.failures import expected, java_cause
 
 _RUN_ID = r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,199}"
 
@@ -52,9 +52,14 @@ def own_run_id(command: str = "") -> str:
     return f"{command}{'-' if command else ''}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
-def complain(who: str, error: Exception, verbose: bool) -> int:
-    """Say on stderr, in one line, what went wrong (and the trace, if ``verbose``); returns the exit code."""
+def complain(who: str, error: Exception, verbose: bool | None = None) -> int:
+    """Say on stderr, in one line, what went wrong, and the trace if ``verbose``; returns the exit code.
+
+    Commands without --verbose leave it out: a bug of ours shows its trace then.
+    """
     known = expected(error)
+    if verbose is None:
+        verbose = known is None
     if known is None:
         hint = "" if verbose else " (--verbose shows the trace)"
         message = f"internal error: {type(error).__name__}: {java_cause(error)}{hint}"

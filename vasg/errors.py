@@ -3,8 +3,6 @@
 The message is one readable line: what is wrong, where, and what to do next.
 """
 
-import re
-
 
 class VasgError(Exception):
     """Base of all expected failures. ``exit_code`` follows sysexits.h where it has a meaning for us."""
@@ -57,11 +55,6 @@ EXIT_CODES = frozenset(kind.exit_code for kind in (VasgError, *_KINDS.values()))
 def error_named(name: str, message: str) -> VasgError:
     """The error of that class name; used to carry an error over a process boundary (Spark tasks, workers)."""
     return _KINDS.get(name, VasgError)(message)
-
-
-def java_cause(error: object) -> str:
-    """What Java said, not our call of it, in one line."""
-    return first_line(re.sub(r"^An error occurred while calling \S+\n: ", "", str(error).strip()))
 
 
 def first_line(error: object) -> str:

@@ -1,6 +1,7 @@
 """Ending in order when told to: a job removes what is half-written and gives its lock back, a run passes the signal on."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -9,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+_PRCTL, _PR_SET_PDEATHSIG = ctypes.CDLL(None).prctl, 1
 _WAIT_SECONDS, _KILLED_SECONDS = 30.0, 5.0  # until SIGKILL, and from then on until we go on without
 
 
@@ -50,8 +53,8 @@ def held_back() -> Iterator[list[int]]:
 def passed_on(command: Sequence[str], **options: Any) -> Iterator[tuple[subprocess.Popen[Any], list[int]]]:
     """Start a command as a process group; while the body runs, signals that end a program go to the group.
 
-    ``options`` are those of Popen. Yields the process and the signals that came. After one, nothing of the group is left
-    when this returns, except what not even SIGKILL ends.
+    SIGKILL, which nobody can pass on, is SIGTERM for the command. ``options`` are those of Popen. Yields the process and
+    the signals that came. After one, nothing of the group is left when this returns, except what not even SIGKILL ends.
     """
     came: list[int] = []
     process: subprocess.Popen[Any] | None = None
@@ -62,13 +65,20 @@ def passed_on(command: Sequence[str], **options: Any) -> Iterator[tuple[subproce
             _tell(process.pid, number)
 
     with _handled(_SIGNALS, pass_on):
-        process = subprocess.Popen(command, process_group=0, **options)
+        process = subprocess.Popen(command, process_group=0, preexec_fn=partial(_end_with, os.getpid()), **options)
         for number in tuple(came):  # while it was being started; twice does no harm that early
             _tell(process.pid, number)
         with process:
             yield process, came
         if came:
             _wait_until_empty({process.pid}, _WAIT_SECONDS)
+
+
+def _end_with(parent: int) -> None:
+    """In a new process: SIGTERM as soon as the thread of ``parent`` that started it is gone."""
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # gone already
+        os._exit(128 + signal.SIGTERM)
 
 
 def end_groups(groups: Collection[int], seconds: float) -> None:

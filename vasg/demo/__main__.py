@@ -11,7 +11,6 @@ from vasg.command_line import Parser, complain
 from vasg.demo.amazon_files import CONFIG, write
 from vasg.demo.planted import MIN_PRODUCTS, Nature
 from vasg.errors import OutputError, UsageError
-from vasg.spark.failures import expected
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             raise OutputError(f"{arguments.out} cannot be written: {error.strerror}") from None
     except Exception as error:
-        return complain("vasg.demo", error, verbose=expected(error) is None)
+        return complain("vasg.demo", error)
     print(
         f"{arguments.out}: {size.users:,} users, {size.products:,} products, {size.ratings:,} ratings, I = {size.dim:,}; "
         f"next: vasg run --config {Path(arguments.out) / CONFIG} --root DIR"

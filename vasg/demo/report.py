@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
 from vasg.command_line import Parser, complain
 from vasg.demo.oracle import oracle_vectors
 from vasg.demo.planted import Floats
-from vasg.spark.failures import expected
 from vasg.warehouse.tables import Warehouse
 
 _FIRST = 10  # of a list
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         print(lists(warehouse))
     except Exception as error:
-        return complain("vasg.demo.report", error, verbose=expected(error) is None)
+        return complain("vasg.demo.report", error)
     return 0
 
 
@@ -78,8 +78,7 @@ def hit_chance(warehouse: Warehouse, oracle: Path) -> tuple[float, float]:
     """
     nodes, users, products = _oracle(warehouse, oracle)
     number = {kind: pd.Series(np.arange(len(ids)), ids) for kind, ids in nodes.groupby("node_type")["id"]}
-    table = warehouse.read_arrow("recommendations", ["user_id", "rank", "product_id"]).to_pandas()
-    table = table[table["rank"] <= _FIRST]
+    table = _first(warehouse, _FIRST)
     pairs = warehouse.read_arrow("interactions", ["user", "product"]).to_pandas()
     known = pairs.groupby("user")["product"].apply(np.array)
     found = []
@@ -103,9 +102,15 @@ def _oracle(warehouse: Warehouse, oracle: Path) -> tuple[pd.DataFrame, Floats, F
 
 def lists(warehouse: Warehouse) -> str:
     """The first five recommendations of the first three users."""
-    table = warehouse.read_arrow("recommendations").to_pandas().sort_values(["user_id", "rank"])
-    table = table[table["user_id"].isin(table["user_id"].unique()[:3]) & (table["rank"] <= 5)]
-    return str(table[["user_id", "rank", "product_id", "score", "is_cold"]].to_string(index=False))
+    table = _first(warehouse, 5).sort_values(["user_id", "rank"])
+    return str(table[table["user_id"].isin(table["user_id"].unique()[:3])].to_string(index=False))
+
+
+def _first(warehouse: Warehouse, ranks: int) -> pd.DataFrame:
+    """The first recommendations of every user."""
+    table = warehouse.read_arrow("recommendations", ["user_id", "rank", "product_id", "score", "is_cold"])
+    first: pd.DataFrame = table.filter(pc.field("rank") <= ranks).to_pandas()
+    return first
 
 
 if __name__ == "__main__":

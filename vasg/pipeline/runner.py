@@ -1,7 +1,6 @@
 """``vasg run``: the stages in order, each through spark-submit, skipping what is up to date."""
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[2]))
 # of a log: our command, Java's stack, Spark's own lines, and what its script stumbles over next
 _NOISE = re.compile(r"\$ |\s+at |\s*\.\.\. \d+ more|\d\d/\d\d/\d\d |.*: CMD: bad array subscript")
 _SIGNALS = {128 + one: one.name for one in signal.Signals}  # by exit code
-_PRCTL, _PR_SET_PDEATHSIG = ctypes.CDLL(None).prctl, 1
 CLASSES = Path(sys.prefix, "spark-classes.jsa")  # Spark's Java classes as Java maps them, see scripts/setup.sh
 
 
@@ -143,13 +140,6 @@ def environment() -> dict[str, str]:
     return result
 
 
-def _end_with(parent: int) -> None:
-    """In a new process: SIGTERM as soon as its ``parent`` is gone, also by SIGKILL, which is not passed on."""
-    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # gone already
-        os._exit(128 + signal.SIGTERM)
-
-
 def _submit(command: list[str], log: Path, env: dict[str, str]) -> int:
     """Run spark-submit. Spark's own messages go to the log, the job's lines there and to the screen.
 
@@ -161,7 +151,6 @@ def _submit(command: list[str], log: Path, env: dict[str, str]) -> int:
         with passed_on(
             command,
             env=env,
-            preexec_fn=partial(_end_with, os.getpid()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=file,

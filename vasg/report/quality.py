@@ -40,9 +40,14 @@ class Measured:
     high: float
     n: int
 
+    @property
+    def few(self) -> bool:
+        """Whether these are too few pairs for the interval to be believed."""
+        return self.n < FEWEST_PAIRS
+
     def text(self, sign: bool = False) -> str:
         """The value and its interval, or of how few pairs it is."""
-        if self.n < FEWEST_PAIRS:
+        if self.few:
             return f"{self.value:{'+' if sign else ''}.3f} ({self.n} {'pair' if self.n == 1 else 'pairs'})"
         return interval(self.value, self.low, self.high, sign)
 
@@ -76,7 +81,7 @@ def sentences(metrics: Metrics) -> list[str]:
 
 def lead_sentence(where: str, leads: Sequence[Measured]) -> str:
     """Whether the published model leads every baseline ``where``: only a lead whose whole interval is above zero counts."""
-    if leads[0].n < FEWEST_PAIRS:
+    if leads[0].few:
         return f"{where} there are too few test pairs ({leads[0].n}) to tell it from the baselines."
     leads = sorted(leads, key=lambda lead: lead.value)
     level = [lead for lead in leads if lead.low <= 0 <= lead.high]
@@ -150,7 +155,7 @@ def _dots(rows: Sequence[Measured], title: str) -> Figure:
     figure, axes = chart(4.8, 0.9 + 0.26 * len(rows), title)
     for place, row in enumerate(rows):
         color = ACCENT if row.model == PUBLISHED else GREY
-        low, high = (row.low, row.high) if row.n >= FEWEST_PAIRS else (row.value, row.value)
+        low, high = (row.value, row.value) if row.few else (row.low, row.high)
         axes.plot([low, high], [place, place], color=color, linewidth=2, solid_capstyle="round")
         axes.plot([row.value], [place], "o", color=color, markersize=6)
         axes.annotate(f"{row.value:.3f}", (high, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
@@ -187,7 +192,7 @@ def _lead_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
 
 
 def _is_clear(lead: Measured) -> bool:
-    return lead.low > 0 and lead.n >= FEWEST_PAIRS
+    return lead.low > 0 and not lead.few
 
 
 def _top_k_grid(metrics: Metrics, setting: str, names: Sequence[str]) -> Grid:

@@ -13,7 +13,6 @@ from vasg.errors import (
     VasgError,
     error_named,
     first_line,
-    java_cause,
 )
 from vasg.spark.paths import without_scheme
 
@@ -86,6 +85,11 @@ def executor_fault(text: str) -> ConfigurationError | None:
         if found := re.search(pattern, text):
             return ConfigurationError(f"{meaning.format(found.group(1))}; {MEND}")
     return None
+
+
+def java_cause(error: object) -> str:
+    """What Java said, not our call of it, in one line."""
+    return first_line(re.sub(r"^An error occurred while calling \S+\n: ", "", str(error).strip()))
 
 
 def _first_cause(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vasg.errors import ConfigurationError
 from vasg.installation import code_version, made_with
-from vasg.spark.failures import MEND, executor_fault
+from vasg.spark.failures import MEND
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -18,14 +18,11 @@ def preflight(context: SparkContext) -> None:
     """Let one task for each core that is there now look what it runs on.
 
     Raises ConfigurationError where that is another version of a package, or of this code, than the driver's. Executors
-    that come later are not asked; a module that they lack shows in their tasks (``executor_fault``).
+    that come later are not asked; what they lack shows in the errors of tasks (``vasg.spark.failures``), here as later.
     """
     expected = _facts()
     cores = context.defaultParallelism
-    try:
-        seen = context.parallelize(range(cores), cores).mapPartitions(_look).collect()
-    except Exception as error:
-        raise executor_fault(str(error)) or error from None
+    seen = context.parallelize(range(cores), cores).mapPartitions(_look).collect()
     for host, found in sorted(set(seen)):
         differing = [
             f"{name} {there or 'none'} instead of {here or 'none'}"

@@ -34,7 +34,7 @@ def save(directory: Path, step: int, share: dict[str, Any], common: dict[str, An
         failpoint("checkpoint-complete")
         for other in directory.glob("step-*"):
             if other.name < target.name:  # a later one is of a run that has overtaken this one
-                shutil.rmtree(other, ignore_errors=True)  # vasg gc removes what stays
+                shutil.rmtree(other, ignore_errors=True)  # that run may be doing so, too; the next save tries again
 
 
 def load(directory: Path, workers: Workers, device: torch.device) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -77,9 +77,10 @@ class Mapping:
         for batch in range(batches):
             sums += self._step((batch_of == batch).nonzero()[:, 0], _STAGE + epoch * self.batches + batch)
         unseen = self._judge()
-        taught = dict(zip(_LOSSES, (sums[:2] / sums[2].clamp(min=1.0)).tolist(), strict=True))
-        held_out = zip((f"{name}_held_out" for name in _LOSSES), unseen.tolist(), strict=True)
-        return taught | dict(held_out if len(self.held_out) else ())
+        figures = dict(zip(_LOSSES, (sums[:2] / sums[2].clamp(min=1.0)).tolist(), strict=True))
+        if len(self.held_out):
+            figures |= {f"{name}_held_out": loss for name, loss in zip(_LOSSES, unseen.tolist(), strict=True)}
+        return figures
 
     def _step(self, mine: Tensor, number: int) -> Tensor:
         """One Adam step on a global batch of which this worker holds ``mine``; returns the summed losses and the count."""

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vasg.errors import TryLater, VasgError, error_named, first_line, java_cause
-from vasg.spark.failures import expected
+from vasg.errors import TryLater, VasgError, error_named, first_line
+from vasg.spark.failures import expected, java_cause
 from vasg.training.host import Host
 from vasg.warehouse.files import write_atomically
 
