@@ -1,4 +1,7 @@
-"""pictures -> image_features, rejected_pictures: every picture of the pattern, also of products that nobody bought yet."""
+"""pictures -> image_features, feature_sources, rejected_pictures.
+
+Every picture of the pattern counts, also those of products that nobody bought yet.
+"""
 
 import sys
 

@@ -68,7 +68,7 @@ def run_job(spark: SparkSession) -> Callable[..., int]:
         spec.loader.exec_module(module)
         arguments = ["--config", str(config), "--root", str(root)]
         for override in overrides:
-            arguments += ["--set", override]
+            arguments += [override] if override.startswith("--") else ["--set", override]
         return main(name, module.body, arguments)
 
     return run

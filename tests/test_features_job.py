@@ -15,11 +15,13 @@ from test_features_encoders import JPEG, huge_png, noise, saved
 
 from vasg import schemas
 from vasg.errors import ConfigurationError
-from vasg.features import extract
+from vasg.features import encode, extract, listing
+from vasg.features.encode import REJECTS, EncodePictures
 from vasg.features.encoders import facts, load_encoder
-from vasg.features.extract import FEATURES, REJECTS, EncodePictures, find_pictures, later_pictures
+from vasg.features.listing import find_pictures, later_pictures
 from vasg.features.pattern import PathPattern
 from vasg.features.pictures import EMPTY, NOT_A_PICTURE, TOO_MANY_PIXELS, UNREADABLE, decode
+from vasg.features.unchanged import FEATURES
 from vasg.warehouse.parts import Target, write_tables
 from vasg.warehouse.tables import Warehouse
 
@@ -70,7 +72,7 @@ def test_real_pictures_become_features(data: Path, run_job: RunJob, config: Path
 def test_what_is_not_a_picture_is_rejected_with_its_reason(
     run_job: RunJob, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(extract, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(listing, "MAX_BYTES", 100_000)
     good = {
         "0001": JPEG,
         "0002": saved(noise(30, 40).convert("L"), "JPEG"),
@@ -83,7 +85,7 @@ def test_what_is_not_a_picture_is_rejected_with_its_reason(
         "0102": (b"this is a text file\n", NOT_A_PICTURE),
         "0103": (b"", EMPTY),
         "0104": (huge_png(20_000, 20_000), TOO_MANY_PIXELS),
-        "0105": (saved(Image.effect_noise((400, 400), 99), "PNG"), extract.TOO_LARGE),
+        "0105": (saved(Image.effect_noise((400, 400), 99), "PNG"), encode.TOO_LARGE),
     }
     for product, content in good.items():
         put(tmp_path, product, content)
@@ -93,7 +95,7 @@ def test_what_is_not_a_picture_is_rejected_with_its_reason(
     stray.write_bytes(JPEG)
     (tmp_path / "images" / "0001.jpg").write_bytes(JPEG)  # fits the file name, but not the glob
     (tmp_path / "images" / "000" / "0001.txt").write_bytes(JPEG)
-    expected.add((str(stray), extract.WRONG_PATH))
+    expected.add((str(stray), encode.WRONG_PATH))
     assert run_job("extract_features", config, tmp_path / "root", "features.max_bad_fraction=0.6") == 0
     warehouse = Warehouse(tmp_path / "root")
     assert set(features(warehouse)) == set(good)
@@ -101,7 +103,7 @@ def test_what_is_not_a_picture_is_rejected_with_its_reason(
     assert set(zip(rejects["source"], rejects["reason"], strict=True)) == expected
     assert len(rejects["source"]) == len(expected)
     assert set(rejects["line"]) == {-1}
-    assert "pictures 11; rejected 6" in capsys.readouterr().out
+    assert "pictures 11; unchanged 0; rejected 6" in capsys.readouterr().out
 
     capsys.readouterr()
     assert run_job("extract_features", config, tmp_path / "other", "features.max_bad_fraction=0.5") == 65
@@ -118,18 +120,20 @@ def test_the_features_do_not_depend_on_the_partitions(spark: SparkSession, tmp_p
     for number in range(30):
         put(tmp_path, f"{number:04d}", saved(noise(60, 80, number), "JPEG") if number % 10 else b"broken")
     pattern = PathPattern(f"{tmp_path}/images/{{product_id:.3}}/{{product_id}}.jpg")
-    frame, paths = find_pictures(spark, pattern)
+    pictures = find_pictures(spark, pattern)
+    frame, others = pictures.read(set(pictures.paths))
+    assert not others
     encoder = load_encoder("descriptor")
     task = EncodePictures(pattern, "descriptor", "", facts(encoder), 10**6, frozenset())
     targets = {name: Target(tmp_path / name, schemas.TABLES[name].arrow()) for name in (FEATURES, REJECTS)}
     parts = write_tables(frame.repartition(partitions), task, targets)
-    assert len(paths) == 30
+    assert len(pictures.paths) == 30
     assert len(parts[FEATURES]) == partitions
     rows = [row for part in parts[FEATURES] for row in pq.read_table(tmp_path / FEATURES / part.path).to_pylist()]
     found = {row["product_id"]: np.array(row["feature"], np.float32) for row in rows}
     assert len(rows) == len(found) == 27
     assert sum(part.rows for part in parts[REJECTS]) == 3
-    for path in paths:
+    for path in pictures.paths:
         if (product := pattern.product_id(path)) in found:
             expected = encoder.encode([decode(Path(path).read_bytes(), 10**6)])[0]
             np.testing.assert_array_equal(found[product], expected)
@@ -185,7 +189,7 @@ class Odd:
 
 @pytest.mark.fault
 def test_features_that_are_not_finite_or_all_zero_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "_encoder", lambda name, weights: Odd())
+    monkeypatch.setattr(encode, "_encoder", lambda name, weights: Odd())
     paths = [f"file:{tmp_path}/{number}.png" for number in range(1, 6)]
     contents = [saved(noise(number, 2), "PNG") for number in range(1, 6)]
     whole = pa.RecordBatch.from_pydict({"path": paths, "content": contents})
@@ -195,7 +199,7 @@ def test_features_that_are_not_finite_or_all_zero_are_rejected(tmp_path: Path, m
     assert found[FEATURES].to_pydict() == {"product_id": ["4", "5"], "feature": [[1, 2, 4], [1, 2, 5]]}
     rejects = found[REJECTS].to_pydict()
     assert dict(zip((Path(s).stem for s in rejects["source"]), rejects["reason"], strict=True)) == {
-        "1": extract.ALL_ZERO, "2": extract.NOT_FINITE, "3": extract.NOT_FINITE,
+        "1": encode.ALL_ZERO, "2": encode.NOT_FINITE, "3": encode.NOT_FINITE,
     }  # fmt: skip
 
 

@@ -153,6 +153,8 @@ sys.exit(cli.main(["run", "--config", "config.toml", "--root", "root"]))
         (["run", "--config", "config.toml", "--root", "r", "--set", "sede=1"], 78, "did you mean seed?"),
         (["run", "--config", "config.toml", "--root", "r", "--properties-file", "no.conf"], 78,
          "--properties-file no.conf does not exist\n"),
+        (["run", "--config", "config.toml", "--root", "r", "--set", "features.source=pictures", "--set",
+          "features.path=images/all.jpg"], 78, "images/all.jpg: {product_id} is missing"),
         (["run", "--config", "config.toml", "--root", "r#1"], 64, "reads no path with # or ?"),
         (["path", "--root", "r", "walks"], 66, "run generate_walks first"),
         (["path", "--root", "r", "wlaks"], 66, "there is no table wlaks"),

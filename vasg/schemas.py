@@ -96,6 +96,16 @@ _ALL = (
         ),
     ),
     Table(
+        "feature_sources", "extract_features",
+        "The picture each image feature was made from, as it was then: a later run encodes only those that are new or changed.",
+        (
+            _column("product_id", _STRING, "the product"),
+            _column("source", _STRING, "path of the picture"),
+            _column("bytes", _LONG, "size of the file"),
+            _column("changed", _LONG, "when the file was last changed, in milliseconds since 1970-01-01 UTC"),
+        ),
+    ),
+    Table(
         "nodes", "filter_users",
         "Users and products that take part, numbered: users [0, U), warm products [U, U+W), cold after. Numbers hold within\n"
         "one version of this table only.",

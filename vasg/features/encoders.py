@@ -9,6 +9,8 @@ from PIL.Image import Image
 from vasg.errors import ConfigurationError
 from vasg.features.descriptor import Descriptor
 
+Facts = dict[str, str | int]
+
 
 class Encoder(Protocol):
     """Pictures to features. Two encoders give comparable features only if all their ``facts`` are equal."""
@@ -43,7 +45,7 @@ def load_encoder(name: str, weights: str = "") -> Encoder:
     raise ConfigurationError(f"features.encoder: there is no encoder {name}; known are {known}")
 
 
-def facts(encoder: Encoder) -> dict[str, str | int]:
+def facts(encoder: Encoder) -> Facts:
     """What is stored with the features."""
     return {
         "encoder": encoder.name, "version": encoder.version, "weights_sha256": encoder.weights_sha256,

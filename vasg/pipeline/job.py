@@ -27,10 +27,18 @@ class Job:
     """One run of one stage: its configuration, its inputs, and the publication its outputs go to."""
 
     def __init__(
-        self, stage: Stage, config: Config, warehouse: Warehouse, publication: Publication, run_id: str, mark: str
+        self,
+        stage: Stage,
+        config: Config,
+        warehouse: Warehouse,
+        publication: Publication,
+        run_id: str,
+        mark: str,
+        forced: bool,
     ) -> None:
         self.stage, self.config, self.warehouse = stage, config, warehouse
         self.publication, self.run_id, self.fingerprint = publication, run_id, mark
+        self.forced = forced  # everything is to be made anew
         self.counts: dict[str, int | float | str] = {}
         self.scratch: list[Path] = []  # directories that nobody needs once the stage is published
         self.session = Session(f"vasg {stage.name}")
@@ -69,7 +77,9 @@ def main(name: str, body: Callable[[Job], None], argv: Sequence[str] | None = No
 def _parser(name: str) -> Parser:
     result = Parser(f"jobs/{name}.py", description="One stage of the VASG pipeline.")
     add_arguments(result)
-    result.add_argument("--force", action="store_true", help="run even if the stage is up to date")
+    result.add_argument(
+        "--force", action="store_true", help="run even if the stage is up to date, and use nothing of its last version"
+    )
     return result
 
 
@@ -88,7 +98,7 @@ def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) 
         mark = fingerprint(this, config, warehouse)  # before reading: a change meanwhile must not pass as done
         inputs = {table: warehouse.digest(table) for table in this.reads}  # what the outputs were made from
         with warehouse.publication(name, run_id, to_toml(given)) as publication:
-            job = Job(this, config, warehouse, publication, run_id, mark)
+            job = Job(this, config, warehouse, publication, run_id, mark, arguments.force)
             try:
                 body(job)
             finally:

@@ -18,6 +18,7 @@ from vasg.command_line import new_run_id
 from vasg.config import Config
 from vasg.config_file import load
 from vasg.errors import EXIT_CODES, ConfigurationError, UsageError
+from vasg.features.pattern import PathPattern
 from vasg.pipeline.job import describe, keep
 from vasg.pipeline.stages import NO_PICTURES, Stage, is_up_to_date, stage, stages
 from vasg.signals import ends_in_order, passed_on, shell_code
@@ -108,7 +109,10 @@ def _select(config: Config, first: str | None, last: str | None) -> list[Stage]:
     end = found.index(stage(config, last)) if last else len(found) - 1
     if end < begin:
         raise UsageError(f"--from {first} comes after --to {last}")
-    return found[begin : end + 1]
+    selected = found[begin : end + 1]
+    if any(this.name == "extract_features" for this in selected):
+        PathPattern(config.features.path)  # told now, not after the stages before it
+    return selected
 
 
 def _command(this: Stage, properties: str | None, options: list[str]) -> list[str]:

@@ -43,7 +43,7 @@ def stages(config: Config) -> list[Stage]:
     extract = Stage(
         "extract_features",
         (),
-        ("image_features", "rejected_pictures"),
+        ("image_features", "feature_sources", "rejected_pictures"),
         ("features",),
         ("features.path", "features.weights"),
         draws=False,

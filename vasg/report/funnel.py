@@ -49,7 +49,7 @@ def image_features(run: Run) -> list[Step]:
     """Records of pictures, from the raw files to the image features; empty where the stages kept no counts."""
     from_file, extracted = run.counts("preprocess_reviews"), run.counts("extract_features")
     if extracted:
-        reasons = {k: n for k, n in extracted.items() if k not in ("pictures", "rejected", "encoder")}
+        reasons = {k: n for k, n in extracted.items() if k not in ("pictures", "unchanged", "rejected", "encoder")}
         first = Step("pictures", extracted["pictures"], reasons)
         stage = "extract_features"
     elif "features read" in from_file:

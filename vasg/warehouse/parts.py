@@ -82,6 +82,12 @@ def write_numbered(
     return _by_target(found, targets)
 
 
+def write_here(tables: Iterable[pa.Table], target: Target) -> list[Part]:
+    """Like ``write_parts``, in this process: a file with the ``tables`` as its row groups, or none if there are none."""
+    _make_directories({"": target})
+    return [part for _, part in _write((("", table) for table in tables), {"": target})]
+
+
 def _make_directories(targets: Mapping[str, Target]) -> None:
     for target in targets.values():
         (target.directory / target.subdirectory).mkdir(parents=True, exist_ok=True)

@@ -78,10 +78,10 @@ class Publication:
             )
         self.add(table, facts=facts)
 
-    def write_arrow(self, table: str, content: pa.Table) -> None:
+    def write_arrow(self, table: str, content: pa.Table, facts: dict[str, Any] | None = None) -> None:
         """Write a small table that is already in this process."""
         pq.write_table(content, self.directory(table) / "part-00000.parquet")
-        self.add(table)
+        self.add(table, facts=facts)
 
     def add(self, table: str, parts: Iterable[Part] | None = None, facts: dict[str, Any] | None = None) -> None:
         """Take what was written into ``directory(table)`` as the new version: check the schema, write the manifest.
