@@ -2,7 +2,8 @@
 
 Numba's own loops write a sum to memory after each step. All arrays are contiguous. ``add_rows`` and ``add_products`` are
 those of ``vasg.training.sparse_kernel``, whose rows are WIDTH floats; ``multiply`` is that of ``vasg.scoring.product``,
-which takes ROWS rows and COLUMNS columns of the result at a time.
+which takes ROWS rows and COLUMNS columns of the result at a time; ``multiply_strip`` is that of ``vasg.training.kernel``,
+whose matrices are small: STRIP rows and LANES columns.
 """
 
 from collections.abc import Callable
@@ -12,13 +13,14 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-_LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # floats in a register
+LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # floats in a register
 WIDTH = 96
-_REGISTERS = WIDTH // _LANES  # twelve of the sixteen that AVX2 has
-ROWS, _ACROSS = 4, _LANES // 4  # eight sums in those of AVX2, sixteen in the thirty-two of AVX-512
-COLUMNS = _LANES * _ACROSS
+_REGISTERS = WIDTH // LANES  # twelve of the sixteen that AVX2 has
+ROWS, _ACROSS = 4, LANES // 4  # eight sums in those of AVX2, sixteen in the thirty-two of AVX-512
+COLUMNS = LANES * _ACROSS
+STRIP = 8  # sums, in any of them
 _FLOAT, _INT = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, _LANES)
+_VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
 def _add_rows(
@@ -52,10 +54,10 @@ def _add_products(
         own = builder.gep(rows, [arguments[2]])
         held = [_load(builder, own, r) for r in range(_REGISTERS)]
         kind = ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
-        add_lanes = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{_LANES}f32")
+        add_lanes = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f32")
         with cgutils.for_range_slice(builder, arguments[5], arguments[6], _INT(1)) as (p, _):
             row = _row(builder, tile, place, p)
-            sums = [ir.Constant(_VECTOR, [0.0] * _LANES)] * 4  # four, for each step of a sum waits for the one before
+            sums = [ir.Constant(_VECTOR, [0.0] * LANES)] * 4  # four, for each step of a sum waits for the one before
             for r, mine in enumerate(held):
                 sums[r % 4] = _fused(builder, mine, _load(builder, row, r), sums[r % 4])
             lanes = builder.fadd(builder.fadd(sums[0], sums[1]), builder.fadd(sums[2], sums[3]))
@@ -66,43 +68,51 @@ def _add_products(
     return types.void(total, rows, types.int64, tile, place, types.int64, types.int64), generate
 
 
-def _multiply(
-    typing: Any, a: Any, left: Any, stride: Any, b: Any, top: Any, depth: Any, out: Any, corner: Any, width: Any, add: Any
-) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
-    """out[corner + r * width:][:COLUMNS] becomes a[left + r * stride:][:depth] @ b[top:][:depth * COLUMNS], for ROWS rows r.
+def _multiply(rows: int, across: int) -> Callable[..., Any]:
+    """An intrinsic for ``rows`` rows and ``across`` registers of columns of the product of two matrices.
 
-    ``b`` has its columns beside each other. With ``add`` the product is added to what is there.
+    out[corner + r * width:] becomes the sum over k < depth of a[left + r * stride + k * step] * b[top + k * line:]. With
+    ``add`` it is added to what is there.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, b, out = (_data(context, builder, signature, arguments, n) for n in (0, 3, 6))
-        left, stride, top, depth, corner, width, add = (arguments[n] for n in (1, 2, 4, 5, 7, 8, 9))
-        rows, targets = (
-            [builder.gep(array, [builder.add(first, builder.mul(_INT(r), step))]) for r in range(ROWS)]
-            for array, first, step in ((a, left, stride), (out, corner, width))
-        )
-        zero = ir.Constant(_VECTOR, [0.0] * _LANES)
-        before = [[builder.select(add, _load(builder, row, v), zero) for v in range(_ACROSS)] for row in targets]
-        sums = [[cgutils.alloca_once_value(builder, value) for value in row] for row in before]
-        with cgutils.for_range_slice(builder, _INT(0), depth, _INT(1)) as (k, _):
-            line = builder.gep(b, [builder.add(top, builder.mul(k, _INT(COLUMNS)))])
-            columns = [_load(builder, line, v) for v in range(_ACROSS)]
-            for row, held in zip(rows, sums, strict=True):
-                factor = _everywhere(builder, builder.load(builder.gep(row, [k])))
-                for column, total in zip(columns, held, strict=True):
-                    builder.store(_fused(builder, factor, column, builder.load(total)), total)
-        for row, held in zip(targets, sums, strict=True):
-            for v, total in enumerate(held):
-                builder.store(builder.load(total), _vector(builder, row, v)).align = 4
-        return context.get_dummy_value()
+    def multiply(
+        typing: Any, a: Any, left: Any, stride: Any, step: Any, b: Any, top: Any, line: Any, depth: Any, out: Any, corner: Any,
+        width: Any, add: Any,
+    ) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            a, b, out = (_data(context, builder, signature, arguments, n) for n in (0, 4, 8))
+            left, stride, step, top, line, depth, corner, width, add = (
+                arguments[n] for n in (1, 2, 3, 5, 6, 7, 9, 10, 11)
+            )
+            lefts, targets = (
+                [builder.gep(array, [builder.add(first, builder.mul(_INT(r), jump))]) for r in range(rows)]
+                for array, first, jump in ((a, left, stride), (out, corner, width))
+            )
+            zero = ir.Constant(_VECTOR, [0.0] * LANES)
+            before = [[builder.select(add, _load(builder, row, v), zero) for v in range(across)] for row in targets]
+            sums = [[cgutils.alloca_once_value(builder, value) for value in row] for row in before]
+            with cgutils.for_range_slice(builder, _INT(0), depth, _INT(1)) as (k, _):
+                start = builder.gep(b, [builder.add(top, builder.mul(k, line))])
+                columns = [_load(builder, start, v) for v in range(across)]
+                for row, held in zip(lefts, sums, strict=True):
+                    factor = _everywhere(builder, builder.load(builder.gep(row, [builder.mul(k, step)])))
+                    for column, total in zip(columns, held, strict=True):
+                        builder.store(_fused(builder, factor, column, builder.load(total)), total)
+            for row, held in zip(targets, sums, strict=True):
+                for v, total in enumerate(held):
+                    builder.store(builder.load(total), _vector(builder, row, v)).align = 4
+            return context.get_dummy_value()
 
-    count = types.int64
-    return types.void(a, count, count, b, count, count, out, count, count, types.boolean), generate
+        n = types.int64
+        return types.void(a, n, n, n, b, n, n, n, out, n, n, types.boolean), generate
+
+    return multiply
 
 
 add_rows: Any = intrinsic(_add_rows)
 add_products: Any = intrinsic(_add_products)
-multiply: Any = intrinsic(_multiply)
+multiply: Any = intrinsic(_multiply(ROWS, _ACROSS))
+multiply_strip: Any = intrinsic(_multiply(STRIP, 1))
 
 
 def _data(context: Any, builder: Any, signature: Any, arguments: Any, number: int) -> Any:
@@ -116,7 +126,7 @@ def _row(builder: Any, tile: Any, place: Any, number: Any) -> Any:
 
 
 def _vector(builder: Any, pointer: Any, number: int) -> Any:
-    return builder.bitcast(builder.gep(pointer, [_INT(number * _LANES)]), _VECTOR.as_pointer())
+    return builder.bitcast(builder.gep(pointer, [_INT(number * LANES)]), _VECTOR.as_pointer())
 
 
 def _load(builder: Any, pointer: Any, number: int) -> Any:
@@ -129,7 +139,7 @@ def _everywhere(builder: Any, value: Any) -> Any:
     """A vector of equal elements."""
     empty, index = ir.Constant(_VECTOR, ir.Undefined), ir.IntType(32)
     one = builder.insert_element(empty, value, index(0))
-    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(index, _LANES), [0] * _LANES))
+    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(index, LANES), [0] * LANES))
 
 
 def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:

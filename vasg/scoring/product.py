@@ -78,7 +78,9 @@ def product(users: Any, blocks: Any, out: Any) -> None:
             following, floats = begin + depth * COLUMNS, size * COLUMNS  # what the next block begins with, and how much
             for row in range(0, count, ROWS):
                 corner = row * width + block * COLUMNS
-                multiply(rows, row * depth + top, depth, columns, begin, size, scores, corner, width, top > 0)
+                multiply(
+                    rows, row * depth + top, depth, 1, columns, begin, COLUMNS, size, scores, corner, width, top > 0
+                )
                 for at in range(floats * row // count, floats * (row + ROWS) // count, _LINE):
                     prefetch(columns, following + at)
 

@@ -1,7 +1,8 @@
 """The Skip-Gram losses and gradients of ``vasg.training.loss`` compiled for a CPU: one walk at a time, in the cache.
 
 A walk's rows are gathered once; its scores within the window are inner products of rows in the L1 cache, those with its
-negatives small matrix products. Only a node's own row of the gradient is written back.
+negatives and all gradients small matrix products in registers, STRIP rows at a time. Only a node's own row of the gradient
+is written back.
 """
 
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import numba
 import numpy as np
 
+from vasg.machine.registers import LANES, STRIP, multiply_strip
+
 _FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
-_FACTORS = 64  # between 1 and 2 each, whose product is far from overflow
-_LANES = 16  # rows are padded to a multiple of this, so that loops over them are whole vectors
+# a division that looked for zeros, as Python's does, would keep its loop from becoming vectors
+_vectors = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+@_vectors
 def skip_gram(
     rows: Any, walks: Any, negatives: Any, is_product: Any, radius: int, product_weight: Any, negative_weight: Any,
     gradient: Any, sums: Any,
@@ -27,13 +30,17 @@ def skip_gram(
     """
     count, length = walks.shape
     dim, size = rows.shape[1] - 1, negatives.shape[1]
-    padded = (dim + _LANES - 1) // _LANES * _LANES
-    own, back = np.zeros((length, padded), np.float32), np.empty((length, padded), np.float32)
+    padded, lines, columns = _whole(dim, LANES), _whole(length, STRIP), _whole(size, LANES)
+    around = np.zeros(
+        (lines + 2 * radius, padded), np.float32
+    )  # own, and zeros for what is before a walk and behind it
+    own, back = around[radius : radius + lines], np.empty((lines, padded), np.float32)
     bias, bias_back, loss = np.empty(length, np.float32), np.empty(length, np.float32), np.empty(length, np.float32)
-    other, other_back = np.zeros((size, padded), np.float32), np.empty((size, padded), np.float32)
-    other_bias, other_bias_back = np.empty(size, np.float32), np.empty(size, np.float32)
+    other, other_back = np.zeros((columns, padded), np.float32), np.empty((columns, padded), np.float32)
+    turned, other_bias = np.zeros((padded, columns), np.float32), np.zeros(columns, np.float32)
     side, weight, pairs = np.empty(length, np.int64), np.empty(length, np.float32), np.empty((length, 2), np.float32)
-    noise, near = np.empty((length, size), np.float32), np.zeros((length, 2 * radius), np.float32)
+    noise, near = np.empty((lines, columns), np.float32), np.zeros((length, 2 * radius), np.float32)
+    slopes = np.zeros((lines, STRIP + 2 * radius), np.float32)
     buffer = np.empty(max(noise.size, near.size), np.float32), np.empty(max(noise.size, near.size), np.int32)
     for b in range(count):
         walk = walks[b]
@@ -45,13 +52,16 @@ def skip_gram(
         bias_back[:], loss[:] = np.float32(0.0), np.float32(0.0)
         if size:
             _take(rows, negatives[b], other, other_bias)
+            for d in range(dim):
+                for k in range(size):
+                    turned[d, k] = other[k, d]
             _learn_negatives(
-                own, other, other_bias, pairs, weight, negative_weight, noise, buffer, back, other_back, other_bias_back, loss
+                own, other, turned, other_bias, pairs, weight, negative_weight, size // 2, noise, buffer, back, other_back, loss
             )  # fmt: skip
-            _give(gradient, negatives[b], other_back, other_bias_back)
+            _give(gradient, negatives[b], other_back, other_bias)
         else:
             back[:] = np.float32(0.0)
-        _learn_window(own, bias, radius, weight, near, buffer, back, bias_back, loss)
+        _learn_window(around, bias, radius, weight, near, buffer, slopes, back, bias_back, loss)
         _give(gradient, walk, back, bias_back)
         for i in range(length):
             found = pairs[i, 0] + pairs[i, 1]
@@ -60,7 +70,13 @@ def skip_gram(
             sums[2 + side[i]] += found
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+@numba.njit(nogil=True, cache=True)
+def _whole(count: int, step: int) -> int:
+    """The next multiple of ``step``: arrays are padded with zeros, so that loops over them are whole registers."""
+    return (count + step - 1) // step * step
+
+
+@_vectors
 def _take(rows: Any, nodes: Any, own: Any, bias: Any) -> None:
     """Rows of ``nodes`` [n] to ``own`` [n, padded] and ``bias`` [n]."""
     dim = rows.shape[1] - 1
@@ -71,7 +87,7 @@ def _take(rows: Any, nodes: Any, own: Any, bias: Any) -> None:
         bias[i] = rows[v, dim]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+@_vectors
 def _give(gradient: Any, nodes: Any, back: Any, bias_back: Any) -> None:
     """Add ``back`` [n, padded] and ``bias_back`` [n] to the gradient of ``nodes`` [n]."""
     dim = gradient.shape[1] - 2
@@ -82,7 +98,7 @@ def _give(gradient: Any, nodes: Any, back: Any, bias_back: Any) -> None:
         gradient[v, dim] += bias_back[i]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+@_vectors
 def _count_pairs(side: Any, radius: int, pairs: Any) -> None:
     """``pairs`` [L, 2]: how many contexts of either type each center has."""
     length = side.size
@@ -93,82 +109,102 @@ def _count_pairs(side: Any, radius: int, pairs: Any) -> None:
                 pairs[i, side[j]] += np.float32(1.0)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+@_vectors
 def _learn_negatives(
-    own: Any, other: Any, other_bias: Any, pairs: Any, weight: Any, negative_weight: Any, noise: Any, buffer: Any,
-    back: Any, other_back: Any, other_bias_back: Any, loss: Any,
+    own: Any, other: Any, turned: Any, other_bias: Any, pairs: Any, weight: Any, negative_weight: Any, size: int, noise: Any,
+    buffer: Any, back: Any, other_back: Any, loss: Any,
 ) -> None:  # fmt: skip
     """The losses of all centers with the negatives, K of either type: as many times each as the center has contexts of it.
 
-    Sets ``back``, ``other_back`` and ``other_bias_back``, adds to ``loss``.
+    Sets ``back`` and ``other_back``, turns ``other_bias`` into its gradient, adds to ``loss``. ``turned`` is ``other``
+    with rows as columns.
     """
-    one, zero = np.float32(1.0), np.float32(0.0)
-    length, size = noise.shape[0], noise.shape[1] // 2
-    exp, exponent = buffer
-    np.dot(own, other.T, noise)
+    length, padded, columns = loss.size, own.shape[1], noise.shape[1]
+    share = negative_weight / np.float32(size)
+    for row in range(0, noise.shape[0], STRIP):
+        _multiply(own, row * padded, padded, 1, turned, 0, padded, noise, row, False)
     for i in range(length):
-        for k in range(2 * size):
+        for k in range(columns):
             noise[i, k] += other_bias[k]
-    _exp_minus_abs(noise.ravel(), exp, exponent)
+    soft = buffer[0]
+    _softplus(noise.ravel(), *buffer)
+    other_bias[:] = np.float32(0.0)
     for i in range(length):
-        for half in range(2):
-            counts = pairs[i, half] * negative_weight / np.float32(size)
-            scale = counts * weight[i]
-            for begin in range(half * size, (half + 1) * size, _FACTORS):
-                product, linear = one, zero  # the sum of log(1 + e) is the logarithm of one product
-                for k in range(begin, min(begin + _FACTORS, (half + 1) * size)):
-                    x, e = noise[i, k], exp[i * 2 * size + k]
-                    product *= one + e
-                    linear += max(x, zero)
-                    noise[i, k] = scale * (one if x > zero else e) / (one + e)
-                loss[i] += counts * (linear + np.log(product))
-    np.dot(noise, other, back)
-    np.dot(noise.T, own, other_back)
-    other_bias_back[:] = zero
-    for i in range(length):
-        for k in range(2 * size):
-            other_bias_back[k] += noise[i, k]
+        users, products = pairs[i, 0] * share, pairs[i, 1] * share
+        total = np.float32(0.0)
+        for k in range(columns):
+            counts = users if k < size else products if k < 2 * size else np.float32(0.0)
+            total += counts * soft[i * columns + k]
+            noise[i, k] *= counts * weight[i]
+        loss[i] += total
+        for k in range(columns):
+            other_bias[k] += noise[i, k]
+    for row in range(0, noise.shape[0], STRIP):
+        _multiply(noise, row * columns, columns, 1, other, 0, columns, back, row, False)
+    for row in range(0, columns, STRIP):
+        _multiply(noise, row, 1, columns, own, 0, noise.shape[0], other_back, row, False)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+@_vectors
 def _learn_window(
-    own: Any, bias: Any, radius: int, weight: Any, near: Any, buffer: Any, back: Any, bias_back: Any, loss: Any
-) -> None:
-    """The losses of all centers with their contexts, added to those with negatives. (i, j) and (j, i) share their product."""
-    one, zero = np.float32(1.0), np.float32(0.0)
-    length, padded = own.shape
-    exp, exponent = buffer
+    around: Any, bias: Any, radius: int, weight: Any, near: Any, buffer: Any, slopes: Any, back: Any, bias_back: Any, loss: Any
+) -> None:  # fmt: skip
+    """The losses of all centers with their contexts, added to those with negatives. (i, j) and (j, i) share their product.
+
+    ``around`` is own with ``radius`` rows of zeros before it and behind; ``slopes`` [lines, STRIP + 2 radius], of what is
+    in ``around`` from the first row of a strip on, is zero outside the window.
+    """
+    length, padded = loss.size, around.shape[1]
+    own = around[radius:]
     for i in range(length):
         for offset in range(min(radius, length - 1 - i)):
-            j, score = i + 1 + offset, zero
+            j, score = i + 1 + offset, np.float32(0.0)
             for d in range(padded):
                 score += own[i, d] * own[j, d]
             near[i, 2 * offset] = -(score + bias[j])  # center i, context j
             near[i, 2 * offset + 1] = -(score + bias[i])
-    _exp_minus_abs(near.ravel(), exp, exponent)
+    soft = buffer[0]
+    _softplus(near.ravel(), *buffer)
     for i in range(length):
         for offset in range(min(radius, length - 1 - i)):
-            j, at = i + 1 + offset, 2 * offset
-            forth, e = near[i, at], exp[i * 2 * radius + at]
-            loss[i] += max(forth, zero) + np.log(one + e)
-            slope = -weight[i] * (one if forth > zero else e) / (one + e)
-            bias_back[j] += slope
-            aback, e = near[i, at + 1], exp[i * 2 * radius + at + 1]
-            loss[j] += max(aback, zero) + np.log(one + e)
-            slope_back = -weight[j] * (one if aback > zero else e) / (one + e)
-            bias_back[i] += slope_back
-            slope += slope_back
-            for d in range(padded):
-                back[i, d] += slope * own[j, d]
-                back[j, d] += slope * own[i, d]
+            j, at = i + 1 + offset, 2 * (i * radius + offset)
+            loss[i] += soft[at]
+            loss[j] += soft[at + 1]
+            forth, aback = weight[i] * near[i, 2 * offset], weight[j] * near[i, 2 * offset + 1]
+            bias_back[j] -= forth
+            bias_back[i] -= aback
+            slopes[i, radius + j - i // STRIP * STRIP] = -(forth + aback)
+            slopes[j, radius + i - j // STRIP * STRIP] = -(forth + aback)
+    width = slopes.shape[1]
+    for row in range(0, back.shape[0], STRIP):
+        _multiply(slopes, row * width, width, 1, around, row * padded, width, back, row, True)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
-def _exp_minus_abs(x: Any, out: Any, exponent: Any) -> None:
-    """out = exp(-|x|) to float32, in loops a compiler turns into vectors: 2^k times a polynomial in the remainder."""
+@_vectors
+def _multiply(
+    a: Any, first: int, stride: int, step: int, b: Any, top: int, depth: int, out: Any, row: int, add: bool
+) -> None:
+    """STRIP rows of ``out`` [m, n], from ``row`` on, become a @ b, or have it added.
+
+    a [STRIP, depth] begins at element ``first``, its rows ``stride`` and its columns ``step`` apart; b [depth, n] at ``top``.
+    """
+    left, right, found, width = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size), out.shape[1]
+    for column in range(0, width, LANES):
+        multiply_strip(
+            left, first, stride, step, right, top + column, width, depth, found, row * width + column, width, add
+        )
+
+
+@_vectors
+def _softplus(x: Any, out: Any, exponent: Any) -> None:
+    """out = log(1 + exp(x)) and x = 1 / (1 + exp(-x)) to float32, in loops that a compiler turns into vectors.
+
+    exp(-|x|) is 2^k times a polynomial in the remainder, log(1 + e) is 2 artanh(e / (2 + e)).
+    """
+    zero, one, two = np.float32(0.0), np.float32(1.0), np.float32(2.0)
     log2e, high, low = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
     for i in range(x.size):
-        y = max(-abs(x[i]), np.float32(-87.0))
+        y = max(-abs(x[i]), np.float32(-40.0))
         k = np.int32(y * log2e - np.float32(0.5))  # rounds towards zero: to the nearest of a negative number
         r = y - np.float32(k) * high - np.float32(k) * low
         p = np.float32(1.0 / 720)
@@ -178,4 +214,11 @@ def _exp_minus_abs(x: Any, out: Any, exponent: Any) -> None:
         exponent[i] = (k + np.int32(127)) << np.int32(23)
     scale = exponent.view(np.float32)  # both may be longer than x
     for i in range(x.size):
-        out[i] *= scale[i]
+        e = out[i] * scale[i]
+        inverse = one / ((one + e) * (two + e))
+        z = e * (one + e) * inverse  # at most a third
+        square, series = z * z, np.float32(1.0 / 13)
+        for c in (1.0 / 11, 1.0 / 9, 1.0 / 7, 1.0 / 5, 1.0 / 3, 1.0):
+            series = series * square + np.float32(c)
+        out[i] = max(x[i], zero) + two * z * series
+        x[i] = (one if x[i] > zero else e) * (two + e) * inverse

@@ -9,6 +9,8 @@ from vasg.machine.prefetch import prefetch
 from vasg.randomness import GOLDEN
 
 _FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
+# a division that looked for zeros, as Python's does, would keep its loop from becoming vectors
+_vectors = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 _EPSILON = np.float32(1e-8)
 _AHEAD = 4  # rows that are asked for before their turn
 _LINE = 16  # numbers in a cache line
@@ -77,7 +79,7 @@ def _ask_for(table: Any, row: Any) -> None:
         prefetch(table, row * table.shape[1] + d)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+@_vectors
 def adam(
     values: Any,
     mean: Any,
@@ -106,7 +108,7 @@ def adam(
             values[row, d] -= scale * mean[row, d] / (np.sqrt(square[row, d] * correction) + _EPSILON)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_FAST)
+@_vectors
 def adagrad(values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any, pull: Any, prior: Any) -> None:
     """``RowAdagrad.step`` on ``rows`` [m]; ``prior`` [own, D], or None for zero. A row and its prior are read once."""
     dim = values.shape[1] - 1
