@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vasg.training import rows_kernel
+
 _FIRST_BYTES = 1 << 20  # of a box; it doubles as needed
 _SECONDS = 60.0  # that a worker has to come to the meeting
 
@@ -82,12 +84,12 @@ class Host:
         """See ``Workers.lend``. Own rows are copied once, others' twice."""
         room = self._room((sum(counts), *table.shape[1:]), table)
         for peer in self._peers:
-            torch.index_select(table, 0, rows[_share(counts, peer)], out=room[_share(counts, peer)])
+            take(table, rows[_share(counts, peer)], room[_share(counts, peer)])
         shown, sent = self._show(room, counts)
         borrowed = table.new_empty(sum(wanted), *table.shape[1:])
         for owner, part in enumerate(shown):
             if owner == self.index:
-                torch.index_select(table, 0, rows[_share(counts, owner)], out=borrowed[_share(wanted, owner)])
+                take(table, rows[_share(counts, owner)], borrowed[_share(wanted, owner)])
             else:
                 borrowed[_share(wanted, owner)] = part[_share(sent[owner], self.index)]
         return borrowed
@@ -139,6 +141,11 @@ class Host:
                 os.truncate(box, 1 << (size - 1).bit_length())
             found = self._maps[box] = mmap.mmap(box, os.fstat(box).st_size)
         return torch.frombuffer(found, dtype=like.dtype)
+
+
+def take(table: Tensor, rows: Tensor, found: Tensor) -> None:
+    """``found`` [n, any] becomes the ``rows`` [n] of ``table``, as index_select would have it; all on the CPU."""
+    rows_kernel.take(table.numpy(), rows.numpy(), found.numpy())
 
 
 def _share(counts: list[int], k: int) -> slice:

@@ -13,6 +13,7 @@ _FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 _vectors = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 _EPSILON = np.float32(1e-8)
 _AHEAD = 4  # rows that are asked for before their turn
+_FURTHER = 16  # the same where only a copy is made of each
 _LINE = 16  # numbers in a cache line
 
 
@@ -70,6 +71,16 @@ def merge(target: Any, filled: int, rows: Any, values: Any) -> Any:
             for d in range(values.shape[1]):
                 target[row, d] += values[i, d]
     return filled
+
+
+@numba.njit(nogil=True, cache=True)
+def take(table: Any, rows: Any, found: Any) -> None:
+    """``found`` [n, any] becomes the ``rows`` [n] of ``table``."""
+    for i in range(rows.size):
+        row, later = rows[i], rows[min(i + _FURTHER, rows.size - 1)]
+        _ask_for(table, later)
+        for d in range(table.shape[1]):
+            found[i, d] = table[row, d]
 
 
 @numba.njit(nogil=True, cache=True, inline="always")

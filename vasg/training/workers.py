@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vasg.errors import TryLater, VasgError, error_named, first_line
 from vasg.spark.failures import expected, java_cause
-from vasg.training.host import Host
+from vasg.training.host import Host, take
 from vasg.warehouse.files import write_atomically
 
 # Of Horovod's looks for work, in milliseconds, where it has next to none; its own 1 keeps a quarter of a core busy
@@ -102,7 +102,11 @@ class Workers:
         """
         if self._host and table.device.type == "cpu":
             return self._host.lend(table, rows, counts, wanted)
-        received, _ = self.exchange(table.index_select(0, rows), counts, name)
+        if table.device.type == "cpu":
+            take(table, rows, lent := table.new_empty(len(rows), *table.shape[1:]))
+        else:
+            lent = table.index_select(0, rows)
+        received, _ = self.exchange(lent, counts, name)
         return received[0]
 
     def say(self, text: str) -> None:
