@@ -172,7 +172,7 @@ class Train:
     mapping: Mapping = Mapping()
     blend: Blend = Blend()
     vbpr: Pairwise = Pairwise()
-    bpr: Pairwise = Pairwise()
+    bpr: Pairwise = Pairwise(100, 0.1)
 
     def __post_init__(self) -> None:
         if self.decoder.every == 0 and self.mapping.objective != "regression":

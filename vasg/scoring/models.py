@@ -66,8 +66,8 @@ def catalogue(rows: Rows, has_vector: NDArray[np.bool_], warm: int, seed: int, t
 
 
 def vasg(purchases: Purchases, embeddings: Embeddings, seed: int) -> Model:
-    """The published model: the rows of the table embeddings, for every user; a user without one ties all products."""
-    users, products = np.split(embeddings.vectors, [purchases.users])
+    """The published model: the rows of the table embeddings, for every user."""
+    users, products = _split(purchases, embeddings)
     has_vector = embeddings.origin[purchases.users :] >= 0
     columns = catalogue(lambda chosen: products[chosen], has_vector, purchases.warm, seed)
     return Model(PUBLISHED, np.arange(purchases.users), users, columns)
@@ -75,9 +75,24 @@ def vasg(purchases: Purchases, embeddings: Embeddings, seed: int) -> Model:
 
 def learned(name: str, purchases: Purchases, vectors: Embeddings, users: NDArray[np.int64], seed: int) -> Model:
     """A baseline that was trained, from its vectors."""
-    of_users, products = np.split(vectors.vectors, [purchases.users])
+    of_users, products = _split(purchases, vectors)
     columns = catalogue(lambda chosen: products[chosen], vectors.origin[purchases.users :] >= 0, purchases.warm, seed)
     return Model(name, users, of_users[users], columns)
+
+
+def _split(purchases: Purchases, embeddings: Embeddings) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Vectors of users and of products.
+
+    The last number of products is their popularity where that of all users is one and the same: a user without a vector,
+    of whom no purchase is known, has it, too. Otherwise such a user ties all products.
+    """
+    users, products = np.split(embeddings.vectors, [purchases.users])
+    known = embeddings.origin[: purchases.users] >= 0
+    shared = users[known][:1, -1:]
+    if shared.size and not known.all() and (users[known, -1] == shared).all():
+        users = users.copy()
+        users[~known, -1] = shared[0, 0]
+    return users, products
 
 
 def random(purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model:

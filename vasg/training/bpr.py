@@ -26,13 +26,26 @@ from vasg.features.components import fitted_products, principal_components
 _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features
 _BATCH = 1024  # triples
-_EPOCHS, _CHECKED = 40, 2  # at most; from one look at the validation pairs to the next
-_PATIENCE = 3  # looks that find it no better than before
-_LEARNING_RATE, _VISUAL_LEARNING_RATE = 0.05, 0.02
-_REGULARISATION = (0.1, 0.03, 0.01, 0.003)  # the best on validation pairs is kept
+_CHECKED = 2  # epochs from one look at the validation pairs to the next
+_VISUAL_LEARNING_RATE = 0.02
 _START = 0.1  # standard deviation of the factors
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How long training goes on and with what; validation pairs choose among the strengths of regularisation."""
+
+    learning_rate: float
+    epochs: int  # at most
+    patience: int  # looks at the validation pairs that find it no better than before
+    regularisation: tuple[float, ...]
+
+
+# without pictures the tastes of users begin to show long after the popularity of products has been learned
+_BPR = Search(0.1, 200, 20, (0.3, 0.1, 0.03, 0.01))
+_VBPR = Search(0.05, 40, 3, (0.1, 0.03, 0.01, 0.003))
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,7 @@ def bpr(
     ``stop`` is set.
     """
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    stop = stop or Event()
+    stop, search = stop or Event(), _search(looks)
     if not len(held_out.pairs):
         model = start(users, looks, seed)
         for epoch in range(given.epochs):
@@ -94,7 +107,7 @@ def bpr(
         """AUC and vectors of the best epoch with this strength of regularisation, and which that was."""
         model, in_vain = start(users, looks, seed), 0
         best = (-1.0, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), Pairwise())
-        for epoch in range(_EPOCHS):
+        for epoch in range(search.epochs):
             run_epoch(model, pairs, warm, epoch, regularisation, seed, stop)
             if (epoch + 1) % _CHECKED:
                 continue
@@ -102,14 +115,18 @@ def bpr(
             auc = held_out.auc(user, product)
             found = (auc, user, product, Pairwise(epoch + 1, regularisation))
             best, in_vain = (found, 0) if auc > best[0] else (best, in_vain + 1)
-            if in_vain == _PATIENCE:
+            if in_vain == search.patience:
                 break
         return best
 
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(attempt, _REGULARISATION))
+        found = list(pool.map(attempt, search.regularisation))
     _, user, product, chosen = max(found, key=lambda one: one[0])
     return user, product, chosen
+
+
+def _search(looks: Floats) -> Search:
+    return _VBPR if looks.shape[1] else _BPR
 
 
 def components(features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int, seed: int) -> Floats:
@@ -147,7 +164,7 @@ def run_epoch(
     user, positive = (np.ascontiguousarray(column) for column in pairs[order].T)
     _descend(
         user, positive, negative, model.looks, model.gamma_user, model.gamma_product, model.bias, model.theta,
-        model.embedding, model.squares, np.float32(regularisation),
+        model.embedding, model.squares, np.float32(_search(model.looks).learning_rate), np.float32(regularisation),
     )  # fmt: skip
 
 
@@ -168,10 +185,10 @@ def _not_bought(pairs: NDArray[np.int64], warm: int, epoch: int, seed: int) -> N
 @numba.njit(nogil=True, cache=True)
 def _descend(
     user: Any, positive: Any, negative: Any, looks: Any, gamma_user: Any, gamma_product: Any, bias: Any, theta: Any,
-    embedding: Any, squares: Any, regularisation: Any,
+    embedding: Any, squares: Any, rate: Any, regularisation: Any,
 ) -> None:  # fmt: skip
     """Gradient steps on -log sigma(x_ui - x_uj), batch by batch; compiled whole, so that several can run at a time."""
-    rate, visual_rate = np.float32(_LEARNING_RATE), np.float32(_VISUAL_LEARNING_RATE)
+    visual_rate = np.float32(_VISUAL_LEARNING_RATE)
     buffer = np.empty((_BATCH, looks.shape[1]), np.float32)
     pulls = np.empty((_BATCH, embedding.shape[1]), np.float32)
     for begin in range(0, user.size, _BATCH):
