@@ -91,6 +91,26 @@ def test_most_popular_and_random() -> None:
     assert len(np.unique(first)) == first.size
 
 
+@pytest.mark.parametrize("shared", [1.0, 0.25, None])
+def test_a_user_without_a_vector_has_what_all_users_share(shared: float | None) -> None:
+    some = shop(4, users=15, warm=30, cold=8)
+    vectors, has_vector = some.vectors.copy(), some.has_vector.copy()
+    vectors[:15] = vectors[:15] + 1
+    vectors[:15, -1] = np.arange(15) + 1 if shared is None else shared
+    has_vector[:15] = np.arange(15) != 2
+    vectors[~has_vector] = 0
+    given_vectors = replace(some, vectors=vectors, has_vector=has_vector).embeddings
+    users = np.arange(15)
+    for model in (
+        models.vasg(some.purchases, given_vectors, 0), models.learned("bpr", some.purchases, given_vectors, users, 0),
+    ):  # fmt: skip
+        found = scores(model)
+        expected = vectors[15:][:, -1] * (shared or 0.0)
+        np.testing.assert_array_equal(found[2], np.where(has_vector[15:], expected, np.nan))
+        np.testing.assert_array_equal(model.user_vectors[has_vector[:15]], vectors[:15][has_vector[:15]])
+    assert not given_vectors.vectors[2].any()  # the table's own rows stay as they are
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**20))
 def test_the_popularity_weight_is_the_best_on_validation_pairs(seed: int) -> None:

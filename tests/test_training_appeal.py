@@ -39,6 +39,15 @@ def test_pictures_that_tell_nothing_promise_the_mean() -> None:
     np.testing.assert_array_equal(found, np.float32(sold.mean()))
 
 
+def test_best_sellers_are_not_foretold_by_chance() -> None:
+    promised = 0
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        sold = generator.permutation((3000 / np.arange(1, FITTED + 1)).astype(int))  # Zipf's law
+        promised += np.ptp(appeal(pictures(seed), np.ones(P, bool), sold, FITTED)) > 0
+    assert promised <= 2
+
+
 def test_without_a_picture_it_is_the_mean_and_nothing_of_others_changes_for_cold_ones() -> None:
     shown, has_feature = pictures(4), np.random.default_rng(4).random(P) < 0.9
     sold = np.random.default_rng(5).poisson(np.exp(1 + shown[:FITTED, 0]))

@@ -49,6 +49,23 @@ def test_finds_the_tastes(visual: bool) -> None:
     assert copied[2] == chosen
 
 
+def test_tastes_are_found_behind_popularity() -> None:
+    """Popularity alone is learned first, and for a while it looks as if there were nothing else."""
+    generator = np.random.default_rng(3)
+    users, warm = 1000, 300
+    taste, style, sells = np.arange(users) % 10, np.arange(warm) % 10, 1 / np.arange(1, warm + 1) ** 0.7
+    chance = sells * np.where(taste[:, None] == style, 8, 1)
+    bought = [generator.choice(warm, 12, False, p=row / row.sum()) for row in chance]
+    pairs = np.array([(u, p) for u, row in enumerate(bought) for p in row])
+    last = np.arange(len(pairs)) % 12 == 11
+    known = np.zeros((users, warm), bool)
+    known[pairs[:, 0], pairs[:, 1]] = True
+    held_out = bpr.Validation(pairs[last], np.arange(warm), known[pairs[last, 0]])
+    user, product, _ = bpr.bpr(pairs[~last], users, warm, np.zeros((warm, 0), np.float32), held_out, Pairwise(), seed=0)
+    popularity = np.bincount(pairs[~last, 1], minlength=warm)[:, None].astype(np.float32)
+    assert held_out.auc(user, product) > held_out.auc(np.ones((users, 1), np.float32), popularity) + 0.03
+
+
 def test_a_step_is_gradient_descent_on_the_pairwise_loss() -> None:
     generator = np.random.default_rng(1)
     gu, gp, theta, seen = (generator.normal(size=s).astype(np.float32) for s in ((3, 2), (4, 2), (3, 5), (1, 6)))
