@@ -31,7 +31,8 @@ from vasg.training.workers import Workers
 
 _REPORT_SECONDS = 10.0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT = 1 << 28  # bytes of a tensor whose memory is used again
+_SQUARES_KEPT = 0.97  # of the scores' squares; with less, lists may gain by more dimensions
+_MEMORY_KEPT = 1 << 28  # bytes of a tensor whose memory is used again
 
 
 def train(workers: Workers, plan: Plan) -> Log:
@@ -63,8 +64,8 @@ def keep_memory() -> None:
     """Have glibc keep what tensors leave behind: gradients of 32 MB would come as new pages, to be zeroed, at each step."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none, and need none
     if mallopt:
-        mallopt(_M_MMAP_THRESHOLD, _KEPT)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT)
+        mallopt(_M_MMAP_THRESHOLD, _MEMORY_KEPT)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _MEMORY_KEPT)
 
 
 @contextmanager
@@ -95,10 +96,12 @@ def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapp
     """Weigh the terms of the score and write their sum."""
     terms, blend = blended_terms(plan, model.rows, plain.rows if plain else None, mapping)
     published = write_blend(plan, workers, model, mapping, terms, blend)
+    dim, kept = plan.config.train.dim, published["kept"]
+    more = f" in {dim} dimensions: try a larger train.dim" if kept < _SQUARES_KEPT else ""
     judged = "" if blend.auc is None else f"AUC on validation pairs {published['validation_auc']:.3f}; "
     workers.say(
         f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in blend.weight.items())}; "
-        f"{judged}{100 * published['kept']:.1f} % of the scores' squares kept"
+        f"{judged}{100 * kept:.1f} % of the scores' squares kept{more}"
     )
     workers.say(f"train: {_promised(np.load(plan.appeal))}")
     log = [("blend", 1, name, value) for name, value in (blend.weight | published).items()]
