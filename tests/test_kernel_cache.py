@@ -62,3 +62,52 @@ def test_no_module_comes_from_the_folder_of_the_caller(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vasg.randomness"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+SUM = """
+from vasg.machine.compiled import njit
+
+@njit(cache=True)
+def total(x):
+    found = x[0]
+    for i in range(1, x.size):
+        found = found * 2 + x[i]
+    return found
+"""
+SLOWLY = """
+import sys, time
+import numpy as np
+import kernels
+from numba.core import caching
+
+index = caching.IndexDataCacheFile._load_index
+
+def slowly(self):
+    found = index(self)
+    time.sleep(0.5)  # long enough for the others to read the same
+    return found
+
+caching.IndexDataCacheFile._load_index = slowly
+print(kernels.total(np.arange(1, 5).astype(sys.argv[1])))
+"""
+
+
+def test_processes_that_compile_a_kernel_together_leave_each_type_its_own_code(tmp_path: Path) -> None:
+    (tmp_path / "kernels.py").write_text(SUM)
+    given = dict(os.environ, PYTHONPATH=f"{HOME}:{tmp_path}", NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    kinds = ["int64", "float64", "uint64", "float32"]
+    for _ in range(2):  # together, then from what they left
+        running = [
+            subprocess.Popen([sys.executable, "-c", SLOWLY, kind], env=given, stdout=subprocess.PIPE, text=True)
+            for kind in kinds
+        ]
+        assert [float(process.communicate()[0]) for process in running] == [26.0] * len(kinds)
+    assert len(list((tmp_path / "cache").rglob("*.nbc"))) == len(kinds)
+
+
+def test_every_kernel_is_compiled_by_what_keeps_caches_whole() -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in (HOME / "vasg").rglob("*.py")}
+    assert [path for path, text in sources.items() if "numba.njit" in text and path.name != "compiled.py"] == []
+    kernels = [text for text in sources.values() if "\n@njit" in text]
+    assert len(kernels) > 5
+    assert all("from vasg.machine.compiled import" in text for text in kernels)

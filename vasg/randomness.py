@@ -8,9 +8,10 @@ is the key of ``(seed, stream, a)``.
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from vasg.machine.compiled import njit, vectorize
 
 # One number per purpose, so that two purposes never share random numbers. Never renumber: results would change.
 STREAMS = {
@@ -45,7 +46,7 @@ STREAMS = {
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # of a sequence, from one state to the next
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def mix64(z: Any) -> Any:
     """SplitMix64's finalizer: a bijection of 64-bit integers in which every input bit moves every output bit."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -56,13 +57,13 @@ def mix64(z: Any) -> Any:
 _mix: Any = mix64.py_func  # of numpy scalars and arrays
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def at_step(key: Any, step: Any) -> Any:
     """The ``step``-th number (from 0) of the sequence with this key; ``key`` and ``step`` are uint64."""
     return mix64(key + (step + np.uint64(1)) * GOLDEN)
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def below(z: Any, bound: Any) -> Any:
     """Map a random uint64 to [0, bound), bound < 2**32, by multiply and shift (Lemire 2019); bias below 2**-32 x bound."""
     return ((z >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32)
@@ -102,7 +103,7 @@ def normal(seed: int, stream: str, a: Any, b: Any = 0) -> Any:
     return _normal(sequence_key(seed, stream, a), _wrap(b))
 
 
-@numba.vectorize(cache=True)  # type: ignore[no-untyped-call, untyped-decorator]
+@vectorize(cache=True)  # type: ignore[no-untyped-call, untyped-decorator]
 def _normal(key: Any, b: Any) -> Any:
     one, other = at_step(key, np.uint64(2) * b), at_step(key, np.uint64(2) * b + np.uint64(1))
     radius = np.sqrt(-2.0 * np.log1p(-np.float64(one >> np.uint64(11)) * 2.0**-53))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from vasg.machine.compiled import njit
 
 
 def auc(own: NDArray[Any], rest: NDArray[Any], known: NDArray[np.bool_]) -> float:
@@ -17,7 +18,7 @@ def auc(own: NDArray[Any], rest: NDArray[Any], known: NDArray[np.bool_]) -> floa
     return float(shares[0] / max(pairs, 1))
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def share_sums(own: Any, others: Any, more: Any, many: Any, known: Any, weights: Any) -> Any:
     """([k] sums of the shares by own + weight x more [n] and others + weight x many [n, m] or [1, m], pairs that tell)."""
     found, pairs = np.zeros(weights.size), 0

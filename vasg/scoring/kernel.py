@@ -7,10 +7,10 @@ the lower column wins. A score of -inf is no candidate.
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from vasg.machine import bits
+from vasg.machine.compiled import njit
 
 _WIDTH = bits.WIDTH
 
@@ -20,7 +20,7 @@ def capacity(k: int) -> int:
     return -(-(k + 2 * _WIDTH) // _WIDTH) * _WIDTH if k else 0
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def mask(scores: Any, first: int, known: Any, cursor: Any, end: Any) -> None:
     """Set the known products of each row to -inf.
 
@@ -35,7 +35,7 @@ def mask(scores: Any, first: int, known: Any, cursor: Any, end: Any) -> None:
         cursor[row] = at
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def count(scores: Any, row: Any, score: Any, above: Any, tied: Any) -> None:
     """Add to ``above`` and ``tied`` of each pair the scores of its row that are above or equal its own."""
     for pair in range(row.size):
@@ -48,7 +48,7 @@ def count(scores: Any, row: Any, score: Any, above: Any, tied: Any) -> None:
         tied[pair] += reached - higher
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def select(scores: Any, first: int, k: int, limit: Any, filled: Any, values: Any, columns: Any) -> None:
     """Keep the candidates for the ``k`` best of each row.
 
@@ -73,7 +73,7 @@ def select(scores: Any, first: int, k: int, limit: Any, filled: Any, values: Any
         limit[row], filled[row] = bar, n
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def keep_best(values: Any, columns: Any, row: int, k: int, bar: Any) -> Any:
     """Move the ``k`` best of a row, which are above or equal ``bar``, to its front in the order they were in.
 
@@ -107,20 +107,20 @@ def keep_best(values: Any, columns: Any, row: int, k: int, bar: Any) -> Any:
     return values[row, :k].min()
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def _key(value: Any) -> Any:
     """The bits of a float32 as an integer that orders as the values do."""
     pattern = value.view(np.int32)
     return pattern ^ ((pattern >> 31) & 0x7FFFFFFF)
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def _value(key: Any) -> Any:
     """The float32 of a key."""
     return np.int32(key ^ ((key >> 31) & 0x7FFFFFFF)).view(np.float32)
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def _reaching(values: Any, begin: int, end: int, bar: Any) -> Any:
     n = 0
     for at in range(begin, end, _WIDTH):
@@ -128,7 +128,7 @@ def _reaching(values: Any, begin: int, end: int, bar: Any) -> Any:
     return n
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def finish(k: int, filled: Any, limit: Any, values: Any, columns: Any) -> None:
     """Leave the ``k`` best of each row in front, in ascending column order; free places hold -inf."""
     for row in range(values.shape[0]):

@@ -7,10 +7,10 @@ every score is the sum of the same numbers in the same order, dimension after di
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vasg.machine.compiled import njit
 from vasg.machine.prefetch import prefetch
 from vasg.machine.registers import COLUMNS, ROWS, multiply
 
@@ -45,14 +45,14 @@ def singles(values: NDArray[Any]) -> Floats:
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _widen(halves: Any, found: Any) -> None:
     for i in range(len(halves)):
         half = np.uint32(halves[i])
         found[i] = (half & np.uint32(0x8000)) << np.uint32(16) | (half & np.uint32(0x7FFF)) << np.uint32(13)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _turn(vectors: Any, block: Any) -> None:
     count, dim = vectors.shape
     for top in range(0, dim, _WIDE):
@@ -61,7 +61,7 @@ def _turn(vectors: Any, block: Any) -> None:
                 block[k, j] = vectors[j, k]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def product(users: Any, blocks: Any, out: Any) -> None:
     """``out`` [n, w] becomes users [n, d] times the ``packed`` vectors [w / COLUMNS, d, COLUMNS] of w products.
 
@@ -85,7 +85,7 @@ def product(users: Any, blocks: Any, out: Any) -> None:
                     prefetch(columns, following + at)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def raise_to(rows: Any, scores: Any, out: Any) -> None:
     """Raise row ``rows[i]`` of ``out`` [any, w] to the scores [n, w] in row i that are higher."""
     for i in range(len(rows)):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -22,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from vasg import randomness, sampled_auc
 from vasg.config import Pairwise
 from vasg.features.components import fitted_products, principal_components
+from vasg.machine.compiled import njit
 
 _FACTORS, _VISUAL = 20, 100
 _COMPONENTS = 512  # of the features
@@ -182,7 +182,7 @@ def _not_bought(pairs: NDArray[np.int64], warm: int, epoch: int, seed: int) -> N
     return negative
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _descend(
     user: Any, positive: Any, negative: Any, looks: Any, gamma_user: Any, gamma_product: Any, bias: Any, theta: Any,
     embedding: Any, squares: Any, rate: Any, regularisation: Any,
@@ -211,7 +211,7 @@ def _descend(
                 embedding[k, v] += visual_rate * g / np.sqrt(squares[k, v])
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=True, fastmath=True)
 def _triples(
     users: Any, positives: Any, negatives: Any, seen: Any, gamma_user: Any, gamma_product: Any, bias: Any, theta: Any,
     rate: Any, regularisation: Any, pull: Any,

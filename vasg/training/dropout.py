@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from vasg import randomness
+from vasg.machine.compiled import njit
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer: torch has no unsigned 64-bit arithmetic
 
@@ -45,7 +45,7 @@ def normal_noise(keys: Tensor, width: int) -> Tensor:
     return radius * torch.cos(2.0 * torch.pi / 16777216.0 * ((bits >> 24) & 0xFFFFFF).float())
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _mask(keys: Any, least: Any, scale: Any, out: Any) -> None:
     rows, width = out.shape
     bits = np.empty((width + 3) // 4, np.uint64)

@@ -7,14 +7,14 @@ is written back.
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from vasg.machine.compiled import njit
 from vasg.machine.registers import LANES, STRIP, multiply_strip
 
 _FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 # a division that looked for zeros, as Python's does, would keep its loop from becoming vectors
-_vectors = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+_vectors = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 
 
 @_vectors
@@ -70,7 +70,7 @@ def skip_gram(
             sums[2 + side[i]] += found
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _whole(count: int, step: int) -> int:
     """The next multiple of ``step``: arrays are padded with zeros, so that loops over them are whole registers."""
     return (count + step - 1) // step * step

@@ -2,22 +2,22 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from vasg.machine.compiled import njit
 from vasg.machine.prefetch import prefetch
 from vasg.randomness import GOLDEN
 
 _FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 # a division that looked for zeros, as Python's does, would keep its loop from becoming vectors
-_vectors = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+_vectors = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 _EPSILON = np.float32(1e-8)
 _AHEAD = 4  # rows that are asked for before their turn
 _FURTHER = 16  # the same where only a copy is made of each
 _LINE = 16  # numbers in a cache line
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def distinct(nodes: Any, owners: int, found: Any, index: Any) -> Any:
     """Number the distinct ``nodes`` [n] int64 from 0, those of owner 0 (node % owners) first, then those of owner 1, ...
 
@@ -54,7 +54,7 @@ def distinct(nodes: Any, owners: int, found: Any, index: Any) -> Any:
     return counts
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def merge(target: Any, filled: int, rows: Any, values: Any) -> Any:
     """Add ``values`` [n, d] to the ``rows`` [n] of ``target``, of which the first ``filled`` hold something.
 
@@ -73,7 +73,7 @@ def merge(target: Any, filled: int, rows: Any, values: Any) -> Any:
     return filled
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def take(table: Any, rows: Any, found: Any) -> None:
     """``found`` [n, any] becomes the ``rows`` [n] of ``table``."""
     for i in range(rows.size):
@@ -83,7 +83,7 @@ def take(table: Any, rows: Any, found: Any) -> None:
             found[i, d] = table[row, d]
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, inline="always")
 def _ask_for(table: Any, row: Any) -> None:
     """Prefetch a row of a contiguous table."""
     for d in range(0, table.shape[1], _LINE):

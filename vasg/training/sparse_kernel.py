@@ -6,10 +6,10 @@ The other matrix comes in tiles that fit the L1 cache, and only the nonzeros are
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vasg.machine.compiled import njit
 from vasg.machine.registers import WIDTH, add_products, add_rows
 
 _DEPTH = 64  # rows of a tile, which makes it 24 KiB
@@ -34,7 +34,7 @@ def compressed(x: NDArray[np.float32]) -> Sparse:
     return Sparse(start, place, value)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def product(a: Sparse, b: Any, out: Any, part: int, parts: int) -> None:
     """out = ``a`` [n, k] @ ``b`` [k, o], both dense matrices float32 in any memory order; a part is some columns."""
     (k, o), n = b.shape, len(out)
@@ -53,7 +53,7 @@ def product(a: Sparse, b: Any, out: Any, part: int, parts: int) -> None:
             _copy(out[top:bottom, begin:end], rows[: bottom - top, : end - begin])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def slopes(a: Sparse, b: Any, change: Any, out: Any, part: int, parts: int) -> None:
     """``change`` [n, o] @ ``b``.T into ``out`` [n, k] where ``a`` is not zero: its gradient; a part is some blocks."""
     (k, o), n = b.shape, len(change)
@@ -75,7 +75,7 @@ def slopes(a: Sparse, b: Any, change: Any, out: Any, part: int, parts: int) -> N
                 out[i, block * _DEPTH + a.place[p] // WIDTH] = found[p]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _count(x: Any, start: Any) -> None:
     n, k = x.shape
     total, at = 0, 0
@@ -87,7 +87,7 @@ def _count(x: Any, start: Any) -> None:
             start[at] = total
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _fill(x: Any, place: Any, value: Any) -> None:
     n, k = x.shape
     at = 0
@@ -98,7 +98,7 @@ def _fill(x: Any, place: Any, value: Any) -> None:
                 at += x[i, j] != 0
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _copy(target: Any, source: Any) -> None:
     """target[:] = source, along columns where either has those in one piece in memory."""
     rows, columns = target.shape

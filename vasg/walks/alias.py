@@ -6,9 +6,10 @@ alias, otherwise (Vose, "A linear algorithm for generating random numbers with a
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from vasg.machine.compiled import njit
 
 
 def build(indptr: NDArray[Any], values: NDArray[Any], weights: NDArray[np.float32]) -> tuple[Any, Any]:
@@ -23,7 +24,7 @@ def build(indptr: NDArray[Any], values: NDArray[Any], weights: NDArray[np.float3
     return threshold, alias
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _build(indptr: Any, values: Any, weights: Any, threshold: Any, alias: Any) -> None:
     largest = np.int64(0)
     for node in range(len(indptr) - 1):
@@ -60,7 +61,7 @@ def _build(indptr: Any, values: Any, weights: Any, threshold: Any, alias: Any) -
             _keep(begin + stack[at], values, threshold, alias)
 
 
-@numba.njit(inline="always")
+@njit(inline="always")
 def _keep(slot: Any, values: Any, threshold: Any, alias: Any) -> None:
     """A slot that is all its own value's; a threshold of 2**32 does not fit, so the value is its own alias as well."""
     threshold[slot] = np.uint32(0xFFFFFFFF)

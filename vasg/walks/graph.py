@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vasg.errors import DataError
+from vasg.machine.compiled import njit
 from vasg.walks import alias as alias_tables
 
 Batches = Callable[[], Iterator[pa.RecordBatch]]  # each call reads the table again, from the start
@@ -119,7 +119,7 @@ def _pairs(
         yield user, product, rating, pc.equal(batch.column("split"), "train").to_numpy(zero_copy_only=False)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _count(degrees: Any, users: int, user: Any, product: Any, train: Any) -> bool:
     """Count the train pairs of both their nodes; False at one that is out of range."""
     for i in range(len(train)):
@@ -131,7 +131,7 @@ def _count(degrees: Any, users: int, user: Any, product: Any, train: Any) -> boo
     return True
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _scatter(cursor: Any, indices: Any, weights: Any, user: Any, product: Any, rating: Any, train: Any) -> None:
     for i in range(len(train)):
         if train[i]:
@@ -142,7 +142,7 @@ def _scatter(cursor: Any, indices: Any, weights: Any, user: Any, product: Any, r
                 weights[at] = rating[i]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _transpose(indptr: Any, indices: Any, weights: Any, first: int, last: int, cursor: Any) -> None:
     """Write each node of [first, last) into the lists of its neighbours, at their cursors."""
     for node in range(first, last):

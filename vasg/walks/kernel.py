@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from vasg.machine.compiled import njit
 from vasg.machine.prefetch import prefetch
 from vasg.randomness import GOLDEN, below, mix64
 
 _INTERLEAVED = 64  # walks in flight: enough loads at once to hide memory latency, few enough to stay in the L1 cache
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def walk(
     indptr: Any, indices: Any, threshold: Any, alias: Any, walk_ids: Any, walks_per_node: int, stream: Any, out: Any
 ) -> None:
