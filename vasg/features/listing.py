@@ -8,7 +8,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 
-from vasg.errors import InputMissing
+from vasg.errors import InputMissing, TryLater
 from vasg.features.pattern import PathPattern
 from vasg.features.pictures import MAX_BYTES
 from vasg.ingest.sources import SKIPPED
@@ -16,9 +16,8 @@ from vasg.spark.paths import address, literal, without_scheme
 
 _BATCH = 16  # files in an Arrow batch: at most 512 MiB, usually less than one
 _PER_TASK = 512  # pictures at most: a task holds its features until it writes its file
-_FEW = (
-    10  # where less than one in so many is wanted, Spark is given their paths, of which each costs it 2 ms of all cores
-)
+_FEW = 30  # where less than one in so many is wanted, Spark is given their paths; each costs it 2 ms
+_GONE = "PATH_NOT_FOUND"  # in what Spark says
 
 Stamp = tuple[int, int]  # bytes of a file, and when it was last changed, in ms since 1970-01-01 UTC
 
@@ -35,11 +34,16 @@ class Listing:
     def read(self, wanted: Set[str]) -> tuple[DataFrame, frozenset[str]]:
         """(path, content) of files with the ``wanted`` ones among them, and the paths of the others to pass over.
 
-        Content is null where a file is too large.
+        Content is null where a file is too large. Raises TryLater when one is no longer there.
         """
-        if len(wanted) * _FEW < len(self.paths):
+        if len(wanted) * _FEW >= len(self.paths):
+            return _with_content(self._files), frozenset(self.paths) - wanted
+        try:
             return _with_content(self._reader.load([literal(path) for path in sorted(wanted)])), frozenset()
-        return _with_content(self._files), frozenset(self.paths) - wanted
+        except AnalysisException as error:
+            if _GONE in str(error):
+                raise TryLater("features.path: pictures were removed while they were read; run again") from None
+            raise
 
 
 def find_pictures(spark: SparkSession, pattern: PathPattern) -> Listing:
@@ -55,7 +59,7 @@ def find_pictures(spark: SparkSession, pattern: PathPattern) -> Listing:
     try:
         files = _reader(spark).option("pathGlobFilter", pattern.file_name).load(address(pattern.folder))
     except AnalysisException as error:
-        if "PATH_NOT_FOUND" in str(error):
+        if _GONE in str(error):
             raise InputMissing(
                 f"features.path: folder {pattern.folder} is not there; pictures are {pattern.glob}"
             ) from None
