@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vasg.errors import DataError, InputMissing, OutputError
+from vasg.errors import DataError, InputMissing, OutputError, TryLater
 from vasg.spark.failures import expected
 
 JAVA = "java.io.FileNotFoundException: {} (Permission denied)"
@@ -63,6 +63,14 @@ def test_a_disk_that_became_read_only_is_no_bug() -> None:
         found = expected(RuntimeError(said))
         assert type(found) is OutputError
         assert str(found).startswith("output, spark.local.dir or TMPDIR: the file system is read-only;")
+
+
+def test_a_file_that_was_removed_meanwhile_is_no_bad_data() -> None:
+    found = expected(
+        RuntimeError("[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file file:///a.jpg. File")
+    )
+    assert type(found) is TryLater
+    assert str(found) == "/a.jpg was removed while it was to be read; run again"
 
 
 @pytest.mark.parametrize("address", ["file:///data/t%2010%25.csv.", "file:/data/t%2010%25.csv."])

@@ -12,6 +12,7 @@ from test_features_encoders import noise, saved
 
 from vasg.errors import TryLater
 from vasg.features import listing
+from vasg.features import unchanged as unchanged_features
 from vasg.features.encode import REJECTS
 from vasg.features.listing import find_pictures
 from vasg.features.pattern import PathPattern
@@ -50,7 +51,11 @@ def put(tmp_path: Path, name: str, seed: int) -> Path:
     return path
 
 
-def test_every_night_is_as_if_all_pictures_had_been_encoded(run_job: RunJob, config: Path, tmp_path: Path) -> None:
+def test_every_night_is_as_if_all_pictures_had_been_encoded(
+    run_job: RunJob, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unchanged_features, "_ROW_GROUP", 2)
+    monkeypatch.setattr(unchanged_features, "_PER_FILE", 2)
     draw = np.random.default_rng(0)
     for product in range(12):
         for letter in "abc"[: 1 + product % 3]:
@@ -101,6 +106,7 @@ def test_what_was_made_otherwise_or_is_damaged_is_not_taken_over(
     good = tables(root)
     assert run_job("extract_features", config, root, "features.max_pixels=700") == 0
     assert unchanged(root) == 0
+    assert "all pictures are encoded, as the last features had another max_pixels\n" in capsys.readouterr().out
     put(tmp_path, "p3_a", 3)
     assert run_job("extract_features", config, root, "features.max_pixels=700") == 0
     assert unchanged(root) == 3

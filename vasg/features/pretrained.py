@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL import __version__ as pillow
 
 from vasg.errors import ConfigurationError, first_line
 from vasg.warehouse.files import sha256
@@ -64,7 +65,7 @@ def torchvision_network(name: str, weights: str) -> Network:
         ) from None
     layer = [key for key, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]
     model.set_submodule(layer, torch.nn.Identity())
-    return Network(name, importlib.import_module("torchvision").__version__, path, model.eval(), 224, *_IMAGENET)
+    return Network(name, _versions(importlib.import_module("torchvision")), path, model.eval(), 224, *_IMAGENET)
 
 
 def transformers_network(name: str, weights: str) -> Network:
@@ -90,9 +91,14 @@ def transformers_network(name: str, weights: str) -> Network:
     model.eval()
     side = int(getattr(model.config, "vision_config", model.config).image_size)
     return Network(
-        name, transformers.__version__, path, lambda pixels: _image_feature(model, pixels), side,
+        name, _versions(transformers), path, lambda pixels: _image_feature(model, pixels), side,
         tuple(settings["image_mean"]), tuple(settings["image_std"]),
     )  # fmt: skip
+
+
+def _versions(library: Any) -> str:
+    """Of all whose arithmetic a feature depends on."""
+    return f"{library.__version__} (torch {torch.__version__}, Pillow {pillow})"
 
 
 PRETRAINED: dict[str, Callable[[str, str], Network]] = {

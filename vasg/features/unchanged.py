@@ -1,6 +1,7 @@
 """What is taken over from the last version of the features: those whose picture, encoder, limit and code are the same."""
 
 from collections.abc import Iterator, Set
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from vasg.warehouse.tables import Warehouse
 FEATURES, SOURCES = "image_features", "feature_sources"
 
 _ROW_GROUP = 512  # features at most
+_PER_FILE = 128  # row groups: readers open a file for each
 
 Made = tuple[str, Stamp]  # the product whose feature was made from a file, and how the file was
 
@@ -30,14 +32,19 @@ def made_by(encoder: Facts, max_pixels: int) -> Facts:
 def last_features(warehouse: Warehouse, maker: Facts) -> dict[str, Made]:
     """What the published features were made from, by path; empty where they are not there or were made otherwise.
 
-    A damaged version is said so, and not used.
+    Why published features cannot be used is said.
     """
     if not (warehouse.has(FEATURES) and warehouse.has(SOURCES)):
         return {}
     try:
         manifests = [warehouse.manifest(table) for table in (FEATURES, SOURCES)]
-        if manifests[0]["run_id"] != manifests[1]["run_id"] or manifests[1]["facts"] != maker:
-            return {}  # a feature file came between, or nothing can be taken over
+        if manifests[0]["run_id"] != manifests[1]["run_id"]:  # a feature file came between
+            return {}
+        before = manifests[1]["facts"]
+        if before != maker:
+            other = ", ".join(name for name in maker if maker[name] != before.get(name))
+            print(f"extract_features: all pictures are encoded, as the last features had another {other}", flush=True)
+            return {}
         for table in (FEATURES, SOURCES):
             warehouse.verify(table)
         rows = warehouse.read_arrow(SOURCES)
@@ -52,17 +59,23 @@ def last_features(warehouse: Warehouse, maker: Facts) -> dict[str, Made]:
 
 def take_over(warehouse: Warehouse, products: Set[str], directory: Path) -> list[Part]:
     """Write the published features of these products into ``directory``; in memory is a row group at a time."""
-    kept = _row_groups(warehouse, products) if products else ()
-    return write_here(kept, Target(directory, schemas.TABLES[FEATURES].arrow()))
+    kept = _row_groups(warehouse, products) if products else iter(())
+    target, parts = Target(directory, schemas.TABLES[FEATURES].arrow()), list[Part]()
+    while part := write_here(islice(kept, _PER_FILE), target):
+        parts += part
+    return parts
 
 
 def sources(made: dict[str, Made]) -> pa.Table:
     """The table ``feature_sources``."""
-    rows = [
-        {"product_id": product, "source": path, "bytes": size, "changed": time}
-        for path, (product, (size, time)) in made.items()
-    ]
-    return pa.Table.from_pylist(rows, schema=schemas.TABLES[SOURCES].arrow())
+    columns = [
+        [product for product, _ in made.values()], list(made), [size for _, (size, _) in made.values()],
+        [time for _, (_, time) in made.values()],
+    ]  # fmt: skip
+    schema = schemas.TABLES[SOURCES].arrow()
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
 
 
 def _row_groups(warehouse: Warehouse, products: Set[str]) -> Iterator[pa.Table]:

@@ -6,8 +6,10 @@ Here one process at a time does so.
 """
 
 import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +18,44 @@ from numba.core import caching
 
 njit = numba.njit
 vectorize = numba.vectorize
+# a division that looked for zeros, as Python's does, would keep its loop from becoming vectors
+vectors = njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
+)
 
 
 def _alone(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method of a kernel's cache, while no other process uses one in the same folder."""
 
     def locked(cache: Any, *arguments: Any) -> Any:
-        with _lock(Path(cache._cache_path, ".lock")) as held:
-            # without a lock there is no cache: each process compiles for itself
-            return method(cache, *arguments) if held else None
+        lock = _lock(Path(cache._cache_path, ".lock"))
+        if lock is None:  # then there is no cache
+            return None
+        try:
+            return method(cache, *arguments)
+        finally:
+            os.close(lock)
 
     return locked
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[bool]:
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock until it is closed; None, and said so, where there can be none."""
+    descriptor = None
     try:
-        file = path.open("w")
-    except OSError:
-        yield False
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            yield False
-            return
-        yield True
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:  # a file system without locks
+        _say_once(f"kernels are compiled anew by each process: {path}: {error.strerror}")
+        if descriptor is not None:
+            os.close(descriptor)
+        return None
+    return descriptor
+
+
+@lru_cache
+def _say_once(text: str) -> None:
+    print(f"vasg: {text}; set NUMBA_CACHE_DIR to a folder on a local disk", file=sys.stderr)
 
 
 for _name in ("save", "load"):

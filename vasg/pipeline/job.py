@@ -38,7 +38,7 @@ class Job:
     ) -> None:
         self.stage, self.config, self.warehouse = stage, config, warehouse
         self.publication, self.run_id, self.fingerprint = publication, run_id, mark
-        self.forced = forced  # everything is to be made anew
+        self.forced = forced  # it runs although it may be up to date
         self.counts: dict[str, int | float | str] = {}
         self.scratch: list[Path] = []  # directories that nobody needs once the stage is published
         self.session = Session(f"vasg {stage.name}")
@@ -78,7 +78,7 @@ def _parser(name: str) -> Parser:
     result = Parser(f"jobs/{name}.py", description="One stage of the VASG pipeline.")
     add_arguments(result)
     result.add_argument(
-        "--force", action="store_true", help="run even if the stage is up to date, and use nothing of its last version"
+        "--force", action="store_true", help="run even if up to date; extract_features encodes all pictures"
     )
     return result
 

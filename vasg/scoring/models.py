@@ -88,10 +88,10 @@ def _split(purchases: Purchases, embeddings: Embeddings) -> tuple[NDArray[np.flo
     """
     users, products = np.split(embeddings.vectors, [purchases.users])
     known = embeddings.origin[: purchases.users] >= 0
-    shared = users[known][:1, -1:]
-    if shared.size and not known.all() and (users[known, -1] == shared).all():
+    last = users[known, -1]
+    if len(last) > 1 and not known.all() and (last == last[0]).all():
         users = users.copy()
-        users[~known, -1] = shared[0, 0]
+        users[~known, -1] = last[0]
     return users, products
 
 

@@ -10,6 +10,7 @@ from vasg.errors import (
     DataError,
     InputMissing,
     OutputError,
+    TryLater,
     VasgError,
     error_named,
     first_line,
@@ -54,6 +55,8 @@ def expected(error: BaseException) -> VasgError | None:
     unreadable = re.search(r"Encountered error while reading file\s+(\S+)", text)
     if unreadable:
         path = without_scheme(unquote(unreadable.group(1).rstrip(".")))
+        if "FILE_NOT_EXIST" in text:
+            return TryLater(f"{path} was removed while it was to be read; run again")
         return DataError(f"{path} cannot be read: {_first_cause(text)}; replace the file and run again")
     colon = re.search(r"Relative path in absolute URI: (\S+)", text)
     if colon:  # Hadoop's, of each name that it tries to match

@@ -144,7 +144,7 @@ class Host:
 
 
 def take(table: Tensor, rows: Tensor, found: Tensor) -> None:
-    """``found`` [n, any] becomes the ``rows`` [n] of ``table``, as index_select would have it; all on the CPU."""
+    """``found`` [n, any] becomes the ``rows`` [n] of ``table``, which are not checked; all on the CPU."""
     rows_kernel.take(table.numpy(), rows.numpy(), found.numpy())
 
 

@@ -9,15 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from vasg.machine.compiled import njit
+from vasg.machine.compiled import njit, vectors
 from vasg.machine.registers import LANES, STRIP, multiply_strip
 
-_FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
-# a division that looked for zeros, as Python's does, would keep its loop from becoming vectors
-_vectors = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 
-
-@_vectors
+@vectors
 def skip_gram(
     rows: Any, walks: Any, negatives: Any, is_product: Any, radius: int, product_weight: Any, negative_weight: Any,
     gradient: Any, sums: Any,
@@ -76,7 +72,7 @@ def _whole(count: int, step: int) -> int:
     return (count + step - 1) // step * step
 
 
-@_vectors
+@vectors
 def _take(rows: Any, nodes: Any, own: Any, bias: Any) -> None:
     """Rows of ``nodes`` [n] to ``own`` [n, padded] and ``bias`` [n]."""
     dim = rows.shape[1] - 1
@@ -87,7 +83,7 @@ def _take(rows: Any, nodes: Any, own: Any, bias: Any) -> None:
         bias[i] = rows[v, dim]
 
 
-@_vectors
+@vectors
 def _give(gradient: Any, nodes: Any, back: Any, bias_back: Any) -> None:
     """Add ``back`` [n, padded] and ``bias_back`` [n] to the gradient of ``nodes`` [n]."""
     dim = gradient.shape[1] - 2
@@ -98,7 +94,7 @@ def _give(gradient: Any, nodes: Any, back: Any, bias_back: Any) -> None:
         gradient[v, dim] += bias_back[i]
 
 
-@_vectors
+@vectors
 def _count_pairs(side: Any, radius: int, pairs: Any) -> None:
     """``pairs`` [L, 2]: how many contexts of either type each center has."""
     length = side.size
@@ -109,7 +105,7 @@ def _count_pairs(side: Any, radius: int, pairs: Any) -> None:
                 pairs[i, side[j]] += np.float32(1.0)
 
 
-@_vectors
+@vectors
 def _learn_negatives(
     own: Any, other: Any, turned: Any, other_bias: Any, pairs: Any, weight: Any, negative_weight: Any, size: int, noise: Any,
     buffer: Any, back: Any, other_back: Any, loss: Any,
@@ -145,7 +141,7 @@ def _learn_negatives(
         _multiply(noise, row, 1, columns, own, 0, noise.shape[0], other_back, row, False)
 
 
-@_vectors
+@vectors
 def _learn_window(
     around: Any, bias: Any, radius: int, weight: Any, near: Any, buffer: Any, slopes: Any, back: Any, bias_back: Any, loss: Any
 ) -> None:  # fmt: skip
@@ -180,7 +176,7 @@ def _learn_window(
         _multiply(slopes, row * width, width, 1, around, row * padded, width, back, row, True)
 
 
-@_vectors
+@vectors
 def _multiply(
     a: Any, first: int, stride: int, step: int, b: Any, top: int, depth: int, out: Any, row: int, add: bool
 ) -> None:
@@ -195,7 +191,7 @@ def _multiply(
         )
 
 
-@_vectors
+@vectors
 def _softplus(x: Any, out: Any, exponent: Any) -> None:
     """out = log(1 + exp(x)) and x = 1 / (1 + exp(-x)) to float32, in loops that a compiler turns into vectors.
 

@@ -4,13 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from vasg.machine.compiled import njit
+from vasg.machine.compiled import njit, vectors
 from vasg.machine.prefetch import prefetch
 from vasg.randomness import GOLDEN
 
-_FAST = {"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
-# a division that looked for zeros, as Python's does, would keep its loop from becoming vectors
-_vectors = njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
 _EPSILON = np.float32(1e-8)
 _AHEAD = 4  # rows that are asked for before their turn
 _FURTHER = 16  # the same where only a copy is made of each
@@ -90,7 +87,7 @@ def _ask_for(table: Any, row: Any) -> None:
         prefetch(table, row * table.shape[1] + d)
 
 
-@_vectors
+@vectors
 def adam(
     values: Any,
     mean: Any,
@@ -119,7 +116,7 @@ def adam(
             values[row, d] -= scale * mean[row, d] / (np.sqrt(square[row, d] * correction) + _EPSILON)
 
 
-@_vectors
+@vectors
 def adagrad(values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any, pull: Any, prior: Any) -> None:
     """``RowAdagrad.step`` on ``rows`` [m]; ``prior`` [own, D], or None for zero. A row and its prior are read once."""
     dim = values.shape[1] - 1
