@@ -106,6 +106,35 @@ def test_processes_that_compile_a_kernel_together_leave_each_type_its_own_code(t
     assert len(list((tmp_path / "cache").rglob("*.nbc"))) == len(kinds)
 
 
+TRAINED = """
+import hashlib
+from threading import Event
+import numpy as np
+from vasg.training import bpr, kernel
+
+generator = np.random.default_rng(0)
+rows = (0.3 * generator.normal(size=(500, 17))).astype(np.float32)
+walks, negatives = generator.integers(0, 500, (64, 40)), generator.integers(0, 500, (64, 16))
+gradient, sums = np.zeros((500, 18), np.float32), np.zeros(4)
+kernel.skip_gram(
+    rows, walks, negatives, np.arange(500) > 100, 3, np.float32(0.9), np.float32(5), gradient, sums
+)
+pairs = np.unique(generator.integers(0, 60, (500, 2)), axis=0)
+model = bpr.start(60, rows[:60], 0)
+bpr.run_epoch(model, pairs, 60, 0, 0.01, 0, Event())
+print(hashlib.sha256(gradient.tobytes() + model.theta.tobytes() + model.embedding.tobytes()).hexdigest())
+"""
+
+
+def test_a_kernel_from_the_cache_rounds_as_the_one_that_was_compiled(tmp_path: Path) -> None:
+    given = dict(os.environ, PYTHONPATH=str(HOME), NUMBA_CACHE_DIR=str(tmp_path / "cache"), OMP_NUM_THREADS="1")
+    found = [
+        subprocess.run([sys.executable, "-c", TRAINED], env=given, check=True, capture_output=True, text=True).stdout
+        for _ in range(2)
+    ]
+    assert found[0] == found[1] != ""
+
+
 @pytest.mark.fault
 def test_without_locks_there_is_no_cache_and_that_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "kernels.py").write_text(SUM)

@@ -18,7 +18,9 @@ from numba.core import caching
 
 njit = numba.njit
 vectorize = numba.vectorize
-# a division that looked for zeros, as Python's does, would keep its loop from becoming vectors
+# A division that looked for zeros, as Python's does, would keep its loop from becoming vectors. What such a kernel calls is to
+# be inline="always": as a function of its own it is there twice, and which of the two is run hangs on whether the kernel
+# was compiled or came from the cache. They round otherwise.
 vectors = njit(
     nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 )

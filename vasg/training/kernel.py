@@ -12,6 +12,8 @@ import numpy as np
 from vasg.machine.compiled import njit, vectors
 from vasg.machine.registers import LANES, STRIP, multiply_strip
 
+_part = njit(inline="always")
+
 
 @vectors
 def skip_gram(
@@ -66,13 +68,13 @@ def skip_gram(
             sums[2 + side[i]] += found
 
 
-@njit(nogil=True, cache=True)
+@_part
 def _whole(count: int, step: int) -> int:
     """The next multiple of ``step``: arrays are padded with zeros, so that loops over them are whole registers."""
     return (count + step - 1) // step * step
 
 
-@vectors
+@_part
 def _take(rows: Any, nodes: Any, own: Any, bias: Any) -> None:
     """Rows of ``nodes`` [n] to ``own`` [n, padded] and ``bias`` [n]."""
     dim = rows.shape[1] - 1
@@ -83,7 +85,7 @@ def _take(rows: Any, nodes: Any, own: Any, bias: Any) -> None:
         bias[i] = rows[v, dim]
 
 
-@vectors
+@_part
 def _give(gradient: Any, nodes: Any, back: Any, bias_back: Any) -> None:
     """Add ``back`` [n, padded] and ``bias_back`` [n] to the gradient of ``nodes`` [n]."""
     dim = gradient.shape[1] - 2
@@ -94,7 +96,7 @@ def _give(gradient: Any, nodes: Any, back: Any, bias_back: Any) -> None:
         gradient[v, dim] += bias_back[i]
 
 
-@vectors
+@_part
 def _count_pairs(side: Any, radius: int, pairs: Any) -> None:
     """``pairs`` [L, 2]: how many contexts of either type each center has."""
     length = side.size
@@ -105,7 +107,7 @@ def _count_pairs(side: Any, radius: int, pairs: Any) -> None:
                 pairs[i, side[j]] += np.float32(1.0)
 
 
-@vectors
+@_part
 def _learn_negatives(
     own: Any, other: Any, turned: Any, other_bias: Any, pairs: Any, weight: Any, negative_weight: Any, size: int, noise: Any,
     buffer: Any, back: Any, other_back: Any, loss: Any,
@@ -123,7 +125,7 @@ def _learn_negatives(
         for k in range(columns):
             noise[i, k] += other_bias[k]
     soft = buffer[0]
-    _softplus(noise.ravel(), *buffer)
+    _softplus(noise.ravel(), buffer[0], buffer[1])
     other_bias[:] = np.float32(0.0)
     for i in range(length):
         users, products = pairs[i, 0] * share, pairs[i, 1] * share
@@ -141,7 +143,7 @@ def _learn_negatives(
         _multiply(noise, row, 1, columns, own, 0, noise.shape[0], other_back, row, False)
 
 
-@vectors
+@_part
 def _learn_window(
     around: Any, bias: Any, radius: int, weight: Any, near: Any, buffer: Any, slopes: Any, back: Any, bias_back: Any, loss: Any
 ) -> None:  # fmt: skip
@@ -160,7 +162,7 @@ def _learn_window(
             near[i, 2 * offset] = -(score + bias[j])  # center i, context j
             near[i, 2 * offset + 1] = -(score + bias[i])
     soft = buffer[0]
-    _softplus(near.ravel(), *buffer)
+    _softplus(near.ravel(), buffer[0], buffer[1])
     for i in range(length):
         for offset in range(min(radius, length - 1 - i)):
             j, at = i + 1 + offset, 2 * (i * radius + offset)
@@ -176,7 +178,7 @@ def _learn_window(
         _multiply(slopes, row * width, width, 1, around, row * padded, width, back, row, True)
 
 
-@vectors
+@_part
 def _multiply(
     a: Any, first: int, stride: int, step: int, b: Any, top: int, depth: int, out: Any, row: int, add: bool
 ) -> None:
@@ -191,7 +193,7 @@ def _multiply(
         )
 
 
-@vectors
+@_part
 def _softplus(x: Any, out: Any, exponent: Any) -> None:
     """out = log(1 + exp(x)) and x = 1 / (1 + exp(-x)) to float32, in loops that a compiler turns into vectors.
 
