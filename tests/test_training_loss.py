@@ -78,6 +78,20 @@ def test_the_compiled_loss_is_the_batched_one(
         assert float(getattr(compiled, name)) == pytest.approx(float(getattr(exact, name)), rel=1e-4, abs=1e-4), name
 
 
+@pytest.mark.parametrize("dim", [16, 100])
+def test_the_same_bits_wherever_memory_lies(dim: int) -> None:
+    generator = np.random.default_rng(0)
+    rows = torch.from_numpy((0.3 * generator.normal(size=(500, dim + 1))).astype(np.float32))
+    walks, drawn = (torch.from_numpy(generator.integers(0, 500, (64, width))) for width in (40, 16))
+    is_product, kept, found = torch.arange(500) > 100, [], set()
+    for turn in range(200):
+        kept = [*kept[-20:], np.empty(int(generator.integers(1, 5000)), np.float32)]  # moves what is allocated next
+        moved = torch.empty(rows.numel() + 8)[turn % 8 :][: rows.numel()].view_as(rows).copy_(rows)
+        result = skip_gram(moved, walks, is_product, 7, torch.tensor(0.9), Negatives(drawn, 5.0))
+        found.add((result.gradient.numpy().tobytes(), float(result.user_loss), float(result.product_loss)))
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("negatives", [63, 64, 65, 300])
 def test_many_negatives_overflow_nothing(negatives: int) -> None:
     walks, is_product = torch.tensor([[0, 2, 1, 3]]), torch.tensor([False, False, True, True])

@@ -130,11 +130,11 @@ def _learn_negatives(
     for i in range(length):
         users, products = pairs[i, 0] * share, pairs[i, 1] * share
         total = np.float32(0.0)
-        for k in range(columns):
-            counts = users if k < size else products if k < 2 * size else np.float32(0.0)
-            total += counts * soft[i * columns + k]
-            noise[i, k] *= counts * weight[i]
+        for k in range(columns):  # nothing is written: where memory lies must not decide how a sum is rounded
+            total += (users if k < size else products if k < 2 * size else np.float32(0.0)) * soft[i * columns + k]
         loss[i] += total
+        for k in range(columns):
+            noise[i, k] *= (users if k < size else products if k < 2 * size else np.float32(0.0)) * weight[i]
         for k in range(columns):
             other_bias[k] += noise[i, k]
     for row in range(0, noise.shape[0], STRIP):

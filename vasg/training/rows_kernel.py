@@ -134,6 +134,7 @@ def adagrad(values: Any, sums: Any, rows: Any, gradient: Any, learning_rate: Any
                 slope[d] = gradient[i, d] + back * values[row, d]
             else:
                 slope[d] = gradient[i, d] + back * (values[row, d] - prior[row, d])
+        for d in range(dim):  # nothing is written: where memory lies must not decide how a sum is rounded
             square += slope[d] * slope[d]
         sums[row, 0] += square / np.float32(dim)
         sums[row, 1] += gradient[i, dim] * gradient[i, dim]
