@@ -155,8 +155,5 @@ def test_every_kernel_is_compiled_by_what_keeps_caches_whole() -> None:
     direct = {
         path.name for path, text in sources.items() if re.search(r"^\s*(import numba|from numba import)\b", text, re.M)
     }
-    assert direct == {
-        "compiled.py",
-        "bits.py",
-        "python_daemon.py",
-    }  # types of instructions; what workers are forked with
+    # the last two: types of instructions, and what workers are forked with
+    assert direct == {"compiled.py", "bits.py", "python_daemon.py"}
