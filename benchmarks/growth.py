@@ -137,7 +137,7 @@ def pairs(nodes: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory(prefix="vasg-bench-") as folder:
         shop = grown(nodes, Path(folder))
         sample = skipgram.sample(shop, _TRAINED)
-        plan, device = skipgram.plan(shop, sample, Path(folder)), torch.device("cpu")
+        plan, device = skipgram.plan(shop, sample, Path(folder), 1), torch.device("cpu")
         features = Features(plan.features, plan.has_feature, plan.warm, device)
         model = Vasg(plan, Workers(1), features, device, visual=False)
         every = batches(plan.groups, 0, 1, 0, 0)

@@ -14,7 +14,7 @@ import torch
 from benchmarks import measure
 from benchmarks.data import Shop
 from benchmarks.walks import LENGTH, PER_NODE
-from vasg.config import Config
+from vasg.config import Config, Train
 from vasg.config_file import from_dict
 from vasg.randomness import stream_key
 from vasg.training.features import Features
@@ -92,9 +92,10 @@ def _status(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def plan(shop: Shop, walks: Any, directory: Path) -> Plan:
-    """The walks in the layout of the table, and as few other files as Skip-Gram alone needs."""
-    settings: Config = from_dict({"train": {"workers": 2, "epochs": 1, "launcher": "horovodrun", "batch_walks": 512}})
+def plan(shop: Shop, walks: Any, directory: Path, workers: int = 2) -> Plan:
+    """The walks in the layout of the table, and as few other files as Skip-Gram alone needs; the default batch for each worker."""
+    train = {"workers": workers, "epochs": 1, "launcher": "horovodrun", "batch_walks": workers * Train().batch_walks}
+    settings: Config = from_dict({"train": train})
     files, rows = [], len(walks) // _LANES
     for lane in range(_LANES):
         part = walks[lane * rows : (lane + 1) * rows]
