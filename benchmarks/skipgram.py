@@ -93,7 +93,7 @@ def _status(name: str) -> float:
 
 
 def plan(shop: Shop, walks: Any, directory: Path, workers: int = 2) -> Plan:
-    """The walks in the layout of the table, as few other files as Skip-Gram alone needs, and for each worker the default batch."""
+    """The walks in the layout of the table, and what else Skip-Gram alone needs; for each worker the default batch."""
     train = {"workers": workers, "epochs": 1, "launcher": "horovodrun", "batch_walks": workers * Train().batch_walks}
     settings: Config = from_dict({"train": train})
     files, rows = [], len(walks) // _LANES
