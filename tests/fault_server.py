@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from vasg import schemas
-from vasg.command_line import own_run_id
+from vasg.command_line import new_run_id
 from vasg.errors import VasgError
 from vasg.pipeline import job
 from vasg.pipeline.job import Job
@@ -61,9 +61,9 @@ def run(command: dict[str, Any]) -> int:
     root = command["root"]
     try:
         if command["start"] == "rollback":
-            upkeep.rollback(root, own_run_id("rollback"))
+            upkeep.rollback(root, new_run_id("rollback"))
         elif command["start"] == "gc":
-            upkeep.gc(root, own_run_id("gc"), command["keep"])
+            upkeep.gc(root, new_run_id("gc"), command["keep"])
         else:
             body = {"preprocess_reviews": preprocess_reviews, "filter_users": filter_users}[command["start"]]
             return job.main(command["start"], body, ["--config", command["config"], "--root", root])

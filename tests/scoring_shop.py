@@ -123,15 +123,15 @@ _STAGES = {
 }
 
 
-def publish(root: Path, content: dict[str, pa.Table]) -> Warehouse:
-    """Put the tables into a warehouse, as made by their stages from those before them."""
+def publish(root: Path, content: dict[str, pa.Table], config_toml: str = "") -> Warehouse:
+    """Put the tables into a warehouse, as made by their stages from those before them with this configuration."""
     warehouse = Warehouse(root)
     before: list[str] = []
     for stage, names in _STAGES.items():
         given = {name: content[name] for name in names if name in content}
         inputs = {name: warehouse.digest(name) for name in before}
         before += given
-        with warehouse.publication(stage, "r0", "") as publication:
+        with warehouse.publication(stage, "r0", config_toml) as publication:
             for name, table in given.items():
                 publication.write_arrow(name, table)
             publication.commit("", {"inputs": inputs})

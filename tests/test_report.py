@@ -333,19 +333,6 @@ def test_a_table_that_was_rolled_back_is_not_what_later_ones_were_made_from(
     assert outdated(published_run(str(root))) == ["generate_walks", "train", "score"]
 
 
-def test_of_stages_that_did_not_say_what_they_read_times_decide(published: Warehouse, tmp_path: Path) -> None:
-    root = shutil.copytree(published.root, tmp_path / "root")
-    latest = Warehouse(root).catalogs.files()[-1]
-    catalog = json.loads(latest.read_text())
-    for summary in catalog["stages"].values():
-        del summary["inputs"]
-    latest.write_text(json.dumps(catalog))
-    assert outdated(published_run(str(root))) == []
-    manifest = Warehouse(root).path("nodes") / "_manifest.json"
-    manifest.write_text(re.sub('"created": "[^"]*"', '"created": "2999-01-01T00:00:00Z"', manifest.read_text()))
-    assert outdated(published_run(str(root))) == ["generate_walks", "train", "score"]
-
-
 def test_what_is_published_meanwhile_does_not_enter_the_page(published: Warehouse, tmp_path: Path) -> None:
     root = shutil.copytree(published.root, tmp_path / "root")
     run = published_run(str(root))
@@ -407,15 +394,6 @@ def test_a_lead_is_claimed_only_where_its_interval_is_above_zero() -> None:
     only = lead_sentence("Among cold products", leads((0.2, 0.3)))
     assert only == "Among cold products it leads the one baseline, m0, +0.250 (0.200 to 0.300)."
     assert leads((0.2, 0.3), n=1)[0].text() == "0.250 (1 pair)"
-
-
-@pytest.mark.parametrize("most", [0.0, 0.5])
-def test_cold_products_that_are_kept_out_are_told(published: Warehouse, most: float) -> None:
-    run = published_run(str(published.root))
-    run = replace(run, config=replace(run.config, score=replace(run.config.score, max_cold_share=most)))
-    (text,) = coverage_chapter(run, reach(run)).paragraphs
-    assert ("Cold products are in no list" in text) == (most == 0)
-    assert not (most == 0 and "every product can be in one" in text)
 
 
 amounts = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, max_size=30)

@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import SparkSession
 from scoring_shop import Shop, publish, rows, shop, tables, with_splits
 
 from vasg import schemas
 from vasg.config_file import load
 from vasg.pipeline import stages
 from vasg.scoring.inputs import SPLITS
+from vasg.scoring.recommendations import NO_PLACES
+from vasg.split import held_out
 from vasg.warehouse.publication import CONFIG as CONFIG_FILE
 from vasg.warehouse.tables import Warehouse
 
@@ -33,9 +36,12 @@ max_cold_share = 0.25
 TRAIN, TEST_WARM, TEST_COLD = (SPLITS.index(name) for name in ("train", "test_warm", "test_cold"))
 
 
-def run_score(run_job: Run, root: Path, content: dict[str, pa.Table], *overrides: str) -> tuple[int, Warehouse]:
+def run_score(
+    run_job: Run, root: Path, content: dict[str, pa.Table], *overrides: str, before: str = ""
+) -> tuple[int, Warehouse]:
+    """The job, on tables that the stages before it made with the configuration ``before``."""
     root.mkdir(exist_ok=True)
-    warehouse, config = publish(root / "w", content), root / "c.toml"
+    warehouse, config = publish(root / "w", content, before), root / "c.toml"
     config.write_text(CONFIG)
     return run_job("score", config, root / "w", *overrides), warehouse
 
@@ -129,6 +135,24 @@ def test_all_models_are_measured_in_both_settings_and_candidate_sets(scored: War
     assert auc["all"] < 0.2
 
 
+def test_products_are_held_out_as_the_split_drew_them(
+    given: Shop, run_job: Run, spark: SparkSession, tmp_path: Path
+) -> None:
+    """Whatever seed and share the run of score has."""
+    before = "seed = 3\n[split]\nholdout_cold_fraction = 0.5\n"
+    code, warehouse = run_score(run_job, tmp_path, tables(given), "seed=4", before=before)
+    assert code == 0
+    ids = given.purchases.product_ids.to_pylist()
+    drawn = {
+        row.product_id for row in held_out(spark.createDataFrame([(i,) for i in ids], ["product_id"]), 3, 0.5).collect()
+    }
+    tested = given.purchases.product[given.purchases.split == TEST_COLD]
+    expected = Counter("cold_held_out" if ids[product] in drawn else "cold_natural" for product in tested)
+    assert len(expected) == 2
+    found = {r["setting"]: r["n"] for r in read(warehouse, "metrics") if (r["model"], r["metric"]) == ("vasg", "auc")}
+    assert {setting: found[setting] for setting in expected} == expected
+
+
 def test_recommendations_keep_their_promises(given: Shop, scored: Warehouse) -> None:
     bought, lists = given.purchases, {}
     for row in read(scored, "recommendations"):
@@ -204,6 +228,8 @@ def test_the_nightly_run_has_no_metrics_but_recommendations(given: Shop, run_job
     assert code == 0
     assert read(warehouse, "metrics") == read(warehouse, "pair_ranks") == []
     assert not any(r["is_cold"] for r in read(warehouse, "recommendations"))
+    kept_out = [r["id"] for r in read(warehouse, "uncovered") if r["reason"] == NO_PLACES]
+    assert kept_out == [f"p{p:03d}" for p in range(25, 32) if given.has_vector[30 + p]]
     assert len({r["user_id"] for r in read(warehouse, "recommendations")}) > 20
 
 

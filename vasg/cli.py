@@ -5,15 +5,15 @@ import sys
 from collections.abc import Sequence
 
 from vasg import __version__
-from vasg.command_line import Parser, add_arguments, complain, own_run_id
+from vasg.command_line import Parser, add_arguments, complain, new_run_id
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
-    verbose = False
+    verbose = None
     try:
         arguments = _parser().parse_args(argv)
-        verbose = getattr(arguments, "verbose", False)
+        verbose = getattr(arguments, "verbose", None)
         return int(arguments.call(arguments))
     except Exception as error:
         return complain("vasg", error, verbose)
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         "--vary", action="append", default=[], metavar="SECTION.KEY=VALUE,VALUE", help="a curve; may be repeated"
     )
     sweep.add_argument("--seeds", default="0,1,2", metavar="N,N", help="each point runs with each (default: 0,1,2)")
-    sweep.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    sweep.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time (default: 1)")
     sweep.add_argument("--properties-file", metavar="FILE", help="Spark settings, as of vasg run")
     sweep.set_defaults(call=_sweep)
 
@@ -142,7 +142,7 @@ def _rollback(arguments: argparse.Namespace) -> int:
     from vasg.warehouse.tables import Warehouse
     from vasg.warehouse.upkeep import rollback
 
-    changed = rollback(arguments.root, own_run_id("rollback"), arguments.tables, arguments.to)
+    changed = rollback(arguments.root, new_run_id("rollback"), arguments.tables, arguments.to)
     print(f"rolled back: {', '.join(changed)}" if changed else "nothing to roll back: these versions are current")
     warehouse = Warehouse(arguments.root)
     gone = [table for table in changed if not warehouse.has(table)]
@@ -154,7 +154,7 @@ def _rollback(arguments: argparse.Namespace) -> int:
 def _gc(arguments: argparse.Namespace) -> int:
     from vasg.warehouse.upkeep import gc
 
-    removed = gc(arguments.root, own_run_id("gc"), arguments.keep)
+    removed = gc(arguments.root, new_run_id("gc"), arguments.keep)
     print(
         f"removed {removed.versions} table versions ({removed.bytes / 2**20:,.1f} MiB), {removed.catalogs} catalogs, "
         f"{removed.checkpoints} checkpoints, {removed.runs} runs"
@@ -163,10 +163,9 @@ def _gc(arguments: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1 (found {value})")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 (found {text})")
+    return int(text)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

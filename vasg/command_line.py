@@ -23,22 +23,22 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; {' '.join(self.format_usage().split())}")
 
 
-def add_arguments(result: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that ``vasg run`` and the jobs share."""
-    result.add_argument("--config", required=True, metavar="FILE.toml")
-    result.add_argument("--root", required=True, metavar="DIR", help="the warehouse directory")
-    result.add_argument(
+    parser.add_argument("--config", required=True, metavar="FILE.toml")
+    parser.add_argument("--root", required=True, metavar="DIR", help="the warehouse directory")
+    parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override the configuration"
     )
-    result.add_argument("--verbose", action="store_true", help="show the trace of an error")
+    parser.add_argument("--verbose", action="store_true", help="show the trace of an error")
 
 
-def new_run_id() -> str:
+def this_run_id() -> str:
     """The id of this run: given by ``vasg run`` to the jobs it starts, otherwise new.
 
     Raises UsageError for one that cannot be part of the name of a folder, as versions of tables have it.
     """
-    given = os.environ.get("VASG_RUN_ID") or own_run_id()
+    given = os.environ.get("VASG_RUN_ID") or new_run_id()
     if not re.fullmatch(_RUN_ID, given):
         raise UsageError(
             f"VASG_RUN_ID {given!r}: folders are named after it; take up to 200 letters (a to z), digits and . _ - + :, "
@@ -47,7 +47,7 @@ def new_run_id() -> str:
     return given
 
 
-def own_run_id(command: str = "") -> str:
+def new_run_id(command: str = "") -> str:
     """A run id that no other process has, and so shares no lock with."""
     return f"{command}{'-' if command else ''}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 

@@ -244,7 +244,8 @@ _ALL = (
             _column(
                 "reason", _STRING,
                 "user: no purchase in the training data, no embedding, or no product is left to recommend; product: no "
-                "purchase in the training data and no usable picture, a picture but no embedding, or no embedding",
+                "purchase in the training data and no usable picture, a picture but no embedding, no embedding, or cold, and "
+                "score.max_cold_share is 0",
             ),
         ),
     ),

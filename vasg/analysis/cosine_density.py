@@ -78,8 +78,7 @@ def draw(found: Densities) -> Figure:
     axes.set_xlabel("cosine of two random products")
     axes.set_ylabel("probability density")
     axes.set_ylim(0, axes.get_ylim()[1] * 1.3)  # room for the legend
-    axes.legend(loc="upper left", frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left")
     return figure
 
 

@@ -64,9 +64,7 @@ def draw(table: pa.Table) -> Figure:
         axes.locator_params(axis="x", nbins=4)
         axes.set_title(hit, fontsize=10)
         axes.set_xlabel("precision@5")
-        axes.grid(axis="x", color="#dddddd")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(visible=False, axis="y")
     return figure
 
 

@@ -142,7 +142,7 @@ def draw(inputs: Inputs, config: Config, plane: Plane) -> Figure:
     axes.autoscale_view()
     axes.set_xlabel(plane.axes[0])
     axes.set_ylabel(plane.axes[1])
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=False)
     if len(plane.users):
         axes.set_xticks([])  # places of t-SNE have no unit
         axes.set_yticks([])

@@ -112,9 +112,7 @@ def draw(table: pa.Table) -> Figure:
         axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":", label="guessing")
         axes.set_yticks(range(len(names)), [_NAMES[name] for name in names])
         axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.grid(axis="x", color="#dddddd")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(visible=False, axis="y")
         axes.set_xlabel({"accuracy": "accuracy at the validation threshold", "auc": "AUC"}[quantity])
         if quantity == "accuracy":
             for name, (low, high) in _PAPER.items():

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from vasg.command_line import Parser, add_arguments, complain, new_run_id
+from vasg.command_line import Parser, add_arguments, complain, this_run_id
 from vasg.config import Config
 from vasg.config_file import load, to_toml
 from vasg.installation import made_with
@@ -85,7 +85,7 @@ def _parser(name: str) -> Parser:
 
 def _run(name: str, body: Callable[[Job], None], arguments: argparse.Namespace) -> None:
     started = time.monotonic()
-    given, run_id = load(arguments.config, arguments.set), new_run_id()
+    given, run_id = load(arguments.config, arguments.set), this_run_id()
     # Decided once: a job that goes on after midnight publishes lists of the day that its fingerprint says.
     config = replace(given, run_date=run_date(given))
     this = stage(config, name)

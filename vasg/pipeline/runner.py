@@ -14,7 +14,7 @@ from typing import Any
 
 import pyspark
 
-from vasg.command_line import new_run_id
+from vasg.command_line import this_run_id
 from vasg.config import Config
 from vasg.config_file import load
 from vasg.errors import EXIT_CODES, ConfigurationError, UsageError
@@ -40,7 +40,7 @@ def run(
     Without ``first``, stages that are up to date are skipped; with it, that stage always runs.
     """
     started, config = time.monotonic(), load(config_path, overrides)
-    warehouse, run_id = Warehouse(root), new_run_id()
+    warehouse, run_id = Warehouse(root), this_run_id()
     selected = _select(config, first, last)
     options = ["--config", config_path, "--root", root] + ["--verbose"] * verbose
     for override in overrides:

@@ -104,9 +104,7 @@ def is_up_to_date(stage: Stage, config: Config, warehouse: Warehouse) -> bool:
     done, tables = catalog["stages"].get(stage.name), catalog["tables"]
     if done is None or any(table not in tables for table in stage.reads + stage.writes):
         return False
-    if any(
-        tables[table].get("stage") != stage.name for table in stage.writes
-    ):  # another source of features came between
+    if any(tables[table]["stage"] != stage.name for table in stage.writes):  # another source of features came between
         return False
     return bool(done["fingerprint"] == fingerprint(stage, config, warehouse))
 

@@ -38,9 +38,11 @@ def report(root: str, out: str | None = None) -> Path:
 
 def page(run: Run) -> str:
     """The page; the same for the same tables."""
-    analyses = [] if "train" in outdated(run) else sections(run.warehouse, run.config)  # vectors may be of other nodes
     metrics, reach = quality.read_metrics(run.warehouse.read_arrow("metrics")), coverage.reach(run)
     with rc_context(STYLE):  # type: ignore[arg-type]
+        analyses = (
+            [] if "train" in outdated(run) else sections(run.warehouse, run.config)
+        )  # vectors may be of other nodes
         chapters = [
             quality.auc_chapter(metrics), quality.top_k_chapter(metrics), strips_chapter(run, thumbnails),
             coverage.coverage_chapter(run, reach), training_chapter(run), *map(analysis_chapter, analyses),

@@ -86,9 +86,7 @@ def coverage_chapter(run: Run, found: Reach) -> Chapter:
         "A list that only repeats the best sellers helps nobody. These numbers say how far the published lists reach into "
         "the catalogue, and how much room they give to products that nobody has bought yet."
     )
-    if not run.config.score.max_cold_share and found.is_cold.any():
-        text += " Cold products are in no list: score.max_cold_share is 0."
-    elif not reasons:
+    if not reasons:
         text += " Every user has a list and every product can be in one."
     return Chapter("Coverage and the long tail", [text], blocks)
 

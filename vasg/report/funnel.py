@@ -7,9 +7,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from vasg.config_file import load
 from vasg.report.charts import ACCENT, DROPPED, GREY, chart
 from vasg.report.page import Block, Chapter, Grid, Picture, Pictures, count
 from vasg.report.run import Run
+from vasg.warehouse.publication import CONFIG
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,7 @@ def purchases(run: Run) -> list[Step]:
     read, split = run.counts("preprocess_reviews"), run.counts("filter_users")
     if not read or not split:
         return []
-    drop = run.config.split.missing_features == "drop"
-    fewest = run.config.split.min_user_products
+    settings = load(run.warehouse.path("interactions") / CONFIG).split  # of the run that counted
     taking_part = {
         name: split[name] for name in ("train", "validation_warm", "validation_cold", "test_warm", "test_cold")
     }
@@ -37,8 +38,8 @@ def purchases(run: Run) -> list[Step]:
         Step("usable purchases", split["reviews"], {"repeats of a pair": split["repeats_removed"]}),
         Step(
             "distinct pairs of user and product", split["reviews"] - split["repeats_removed"],
-            {"product without a picture": split["pairs_without_feature"] if drop else 0}
-            | {f"user with fewer than {fewest} products": split["pairs_dropped"]},
+            {"product without a picture": split["pairs_without_feature"] if settings.missing_features == "drop" else 0}
+            | {f"user with fewer than {settings.min_user_products} products": split["pairs_dropped"]},
         ),
         Step("pairs that take part", sum(taking_part.values()), held_out),
         Step("training pairs", split["train"]),
@@ -97,11 +98,12 @@ def _walks(run: Run) -> list[str]:
     """From training pairs to what Skip-Gram saw."""
     if not run.warehouse.has("training_log") or not run.warehouse.has("walks"):
         return []
-    walks, length = run.warehouse.manifest("walks")["rows"], run.config.walks.walk_length
+    manifest = run.warehouse.manifest("walks")
     log = run.warehouse.read_arrow("training_log").to_pylist()
     pairs = [row["value"] for row in log if (row["phase"], row["quantity"]) == ("skipgram", "pairs")]
     seen = f", which give {count(pairs[0])} pairs of center and context an epoch" if pairs else ""
-    return [f"Over the training pairs go {count(walks)} random walks of {length} nodes{seen}."]
+    walks, length = count(manifest["rows"]), manifest["facts"]["walk_length"]
+    return [f"Over the training pairs go {walks} random walks of {length} nodes{seen}."]
 
 
 def _picture(steps: list[Step], what: str) -> Picture:

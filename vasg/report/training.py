@@ -26,16 +26,16 @@ def training_chapter(run: Run) -> Chapter | None:
 def _blend(log: pd.DataFrame) -> list[str]:
     """The weights between the terms of the score."""
     blend = dict(log.loc[log["phase"] == "blend", ["quantity", "value"]].itertuples(index=False, name=None))
-    auc, pairs, kept = blend.pop("validation_auc", None), blend.pop("validation_pairs", 0), blend.pop("kept", 1.0)
-    weights = ", ".join(f"{quantity} {value:.3g}" for quantity, value in blend.items())
-    if not weights:
+    if not blend:
         return []
+    auc, pairs, kept = blend.pop("validation_auc", None), blend.pop("validation_pairs", 0), blend.pop("kept")
+    weights = ", ".join(f"{quantity} {value:.3g}" for quantity, value in blend.items())
     compressed = f"The published vectors keep {100 * kept:.1f} % of the squares of the weighted score."
     if auc is None:
         return [f"Weights between the terms of the score, not chosen on validation pairs: {weights}. {compressed}"]
     return [
         f"Weights between the terms of the score, chosen on validation pairs and never on test pairs: {weights}. "
-        f"{compressed} Their AUC on {f'{pairs:,.0f}' if pairs else 'a sample'} of the validation pairs is {auc:.3f}."
+        f"{compressed} Their AUC on {pairs:,.0f} of the validation pairs is {auc:.3f}."
     ]
 
 

@@ -98,7 +98,7 @@ def compare(new: Figures, last: Figures, limits: Gates) -> Iterator[str]:
             f"max_cold_change: share of cold products {new['cold_share']:.2f}, was {last['cold_share']:.2f} "
             f"({change:+.2f}, at most {limits.max_cold_change:g} up or down)"
         )
-    if new["seed"] != last.get("seed"):  # which held out other pairs
+    if new["seed"] != last["seed"]:  # which held out other pairs
         return
     for setting, (value, _, highest, pairs) in new["auc"].items():
         before, lowest, _, pairs_before = last["auc"].get(setting, (0.0, 0.0, 0.0, 0))

@@ -14,6 +14,8 @@ from vasg.scoring.blocks import Best
 from vasg.scoring.inputs import Embeddings, Purchases
 from vasg.warehouse.publication import Part
 
+NO_PLACES = "cold, and score.max_cold_share is 0"
+
 
 def cold_places(top_k: int, max_cold_share: float) -> int:
     """How many cold products a list of ``top_k`` may hold: the share rounded down, but one if any are allowed at all."""
@@ -66,18 +68,22 @@ def list_lengths(purchases: Purchases, embeddings: Embeddings, top_k: int, cold:
 
 
 def uncovered(
-    purchases: Purchases, embeddings: Embeddings, has_feature: NDArray[np.bool_], lengths: NDArray[np.int64]
+    purchases: Purchases, embeddings: Embeddings, has_feature: NDArray[np.bool_], lengths: NDArray[np.int64], cold: int
 ) -> pa.Table:
-    """The table uncovered: users who get no list and products that can be in none, with the reason."""
+    """The table uncovered: users who get no list and products that can be in none, with the reason.
+
+    ``lengths`` [U] of the lists, which have room for ``cold`` cold products.
+    """
     has_vector = embeddings.origin >= 0
+    scored, is_cold = has_vector[purchases.users :], purchases.is_cold
     has_train = np.bincount(purchases.user[purchases.of("train")], minlength=purchases.users) > 0
     user_reason = np.select(
         [~has_train, ~has_vector[: purchases.users], lengths == 0],
         ["no purchase in the training data", "no embedding", "no product is left to recommend"], "",
     )  # fmt: skip
     product_reason = np.select(
-        [has_vector[purchases.users :], ~purchases.is_cold, ~has_feature],
-        ["", "no embedding", "no purchase in the training data and no usable picture"], "a picture but no embedding",
+        [scored & (~is_cold | (cold > 0)), scored, ~is_cold, ~has_feature],
+        ["", NO_PLACES, "no embedding", "no purchase in the training data and no usable picture"], "a picture but no embedding",
     )  # fmt: skip
     rows = [
         pa.table({

@@ -1,6 +1,7 @@
 """The steps of the stage score, in order."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
 from vasg import schemas
+from vasg.config import Config
+from vasg.config_file import load
 from vasg.features.matrix import feature_matrix
 from vasg.pipeline.job import Job
 from vasg.scoring import gates, leakage, models, pictures, recommendations, tasks
@@ -20,6 +23,7 @@ from vasg.scoring.inputs import Purchases, read_baseline, read_embeddings, read_
 from vasg.scoring.metrics import metrics
 from vasg.spark.replicated import replicate
 from vasg.split import held_out
+from vasg.warehouse.publication import CONFIG
 
 _FEW = 5  # train purchases of a product, at most, that make it few-shot
 _FROM_PICTURES = ("wboi", "visual_popular", "image_knn")
@@ -52,12 +56,13 @@ def body(job: Job) -> None:
     lengths = recommendations.list_lengths(purchases, embeddings, config.top_k, cold)
     recommendations.check_complete(lists_to, parts, purchases, lengths)
     publication.add("pair_ranks")
-    left_out = recommendations.uncovered(purchases, embeddings, has_feature, lengths)
+    left_out = recommendations.uncovered(purchases, embeddings, has_feature, lengths, cold)
     publication.write_arrow("uncovered", left_out)
     pair_ranks = _read_pair_ranks(ranks_to)
-    table = metrics(pair_ranks, _kinds(job, purchases), config.metric_k, config.bootstrap, seed, job.run_id)
+    drawn = _as_drawn(job)
+    table = metrics(pair_ranks, _kinds(job, purchases, drawn), config.metric_k, config.bootstrap, seed, job.run_id)
     publication.write_arrow("metrics", table)
-    figures = gates.check(job.warehouse, job.config, lists_to, parts, table)
+    figures = gates.check(job.warehouse, drawn, lists_to, parts, table)
     publication.add("recommendations", parts, {gates.FACT: figures})
     _report(job, purchases, pair_ranks, table, left_out)
 
@@ -96,17 +101,23 @@ def _baselines(
             yield pictures.image_knn(looks, purchases, users, seed)
 
 
-def _kinds(job: Job, purchases: Purchases) -> dict[str, NDArray[np.int64]]:
-    """Nodes of the products that metrics are reported for apart: nobody buys them alike, and no two for the same reason.
+def _as_drawn(job: Job) -> Config:
+    """The configuration of this run, with the seed and the split that the published pairs were drawn with."""
+    drawn = load(job.warehouse.path("nodes") / CONFIG)
+    return replace(job.config, seed=drawn.seed, split=drawn.split)
+
+
+def _kinds(job: Job, purchases: Purchases, drawn: Config) -> dict[str, NDArray[np.int64]]:
+    """Nodes of the products behind the settings that metrics have beside warm and cold.
 
     Cold products are natural where all that bought them happen to be held out, or held out on purpose; few-shot are
     warm products of at most five train purchases.
     """
-    split, nodes = job.config.split, purchases.users + np.arange(purchases.products)
+    fraction, nodes = drawn.split.holdout_cold_fraction, purchases.users + np.arange(purchases.products)
     removed = np.zeros(purchases.products, np.bool_)
-    if split.holdout_cold_fraction:
+    if fraction:
         cold = job.warehouse.read(job.spark, "nodes").where("is_cold").select(F.col("id").alias("product_id"))
-        ids = held_out(cold, job.config.seed, split.holdout_cold_fraction).toPandas()["product_id"]
+        ids = held_out(cold, drawn.seed, fraction).toPandas()["product_id"]
         removed = pc.is_in(purchases.product_ids, pa.array(ids, pa.large_string())).to_numpy(zero_copy_only=False)
     few = models.train_purchases(purchases) <= _FEW
     return {

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from vasg.command_line import new_run_id
+from vasg.command_line import this_run_id
 from vasg.errors import UsageError
 from vasg.signals import ends_in_order
 from vasg.sweep.models import compare
@@ -33,13 +33,11 @@ def sweep(
     repeated. Raises UsageError and ConfigurationError before anything runs, TryLater while another sweep is at work in
     ``root``.
     """
-    if jobs < 1:
-        raise UsageError(f"--jobs {jobs}: at least one run at a time")
     directory = Path(root).resolve()
     plan = make_plan(config_path, directory, overrides, vary, _seeds(seeds))
     options = ["--verbose"] if verbose else []
     options += ["--properties-file", str(Path(properties_file).resolve())] if properties_file else []
-    sweep_id = new_run_id()
+    sweep_id = this_run_id()
     with ends_in_order(), lock(make_directory(directory) / "lock", sweep_id):  # told to end, the runs are ended, too
         runs = Runs(plan.runs, jobs, options, sweep_id)
         rows = pd.DataFrame()

@@ -28,7 +28,6 @@ def choices(root: str) -> str:
     for section, kind in _SECTIONS.items():
         keys = [field for field in dataclasses.fields(kind) if (section, field.name) in value]
         train[section] = {key.name: (int if key.name == "epochs" else float)(value[section, key.name]) for key in keys}
-    pairs = int(value.get(("blend", "validation_pairs"), 0))  # trainings before this was kept do not say
+    pairs = int(value["blend", "validation_pairs"])
     few = ", which is too few to go by" if pairs < FEWEST_PAIRS else ""
-    comment = f"# chosen on {pairs:,} validation pairs{few}\n" if pairs else ""
-    return comment + tomli_w.dumps({"train": train})
+    return f"# chosen on {pairs:,} validation pairs{few}\n" + tomli_w.dumps({"train": train})

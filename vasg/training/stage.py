@@ -26,7 +26,7 @@ def resumed(plan: Plan, session: Callable[[], Any]) -> Log:
             return log
         except TryLater as error:
             if left == 0:
-                raise
+                raise TryLater(f"{error}; run again to resume") from error
             left -= 1
             print(f"train: {error}: starting again now, {left} more times at most", flush=True)
 

@@ -244,9 +244,7 @@ def _refusal(progress: str, worker: int) -> Path:
 
 
 def _lost(size: int, why: object) -> TryLater:
-    return TryLater(
-        f"{size} training workers could not be started or one was lost ({java_cause(why)}); run again to resume"
-    )
+    return TryLater(f"{size} training workers could not be started or one was lost ({java_cause(why)})")
 
 
 @contextlib.contextmanager

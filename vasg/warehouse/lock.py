@@ -123,7 +123,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _is_stale(path: Path, holder: dict[str, Any]) -> bool:
     """Whether the holder is dead: its process where we can see it, its heartbeat where we cannot."""
-    if all(holder.get(key, value) == value for key, value in _here().items()):  # locks of before name no machine
+    if all(holder.get(key) == value for key, value in _here().items()):
         return bool(holder["process_start"] != _process_start(holder["pid"]))
     probe = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     probe.touch()

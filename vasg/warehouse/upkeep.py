@@ -25,7 +25,7 @@ def history(root: str | Path) -> list[str]:
     lines: list[str] = []
     before: dict[str, str] = {}
     for catalog in _existing(root).catalogs.all():
-        published = {"at": "-", "by": "-", "run_id": "-"} | catalog.get("published", {})
+        published = catalog["published"]
         tables = _versions(catalog)
         changed = [name for name in sorted(tables.keys() | before.keys()) if tables.get(name) != before.get(name)]
         lines.append(
@@ -83,9 +83,9 @@ def _without_last(stage: str, warehouse: Warehouse, catalogs: list[Catalog], now
 
 
 def _stage(table: str, warehouse: Warehouse) -> str:
-    """The stage that wrote the current version. Only old catalogs do not say: a manifest may be what is damaged."""
-    entry = warehouse.catalog()["tables"].get(table, {})
-    return str(entry.get("stage") or warehouse.manifest(table)["stage"])
+    """The stage that wrote the current version, by the catalog: a manifest may be what is damaged."""
+    warehouse.path(table)  # raises InputMissing
+    return str(warehouse.catalog()["tables"][table]["stage"])
 
 
 def _before(catalogs: list[Catalog], now: Catalog, names: set[str] | None = None) -> Catalog:
