@@ -1,6 +1,5 @@
 """The report: one file, made from what a real run published, that asks nobody for anything."""
 
-import json
 import re
 import shutil
 from collections import Counter
@@ -25,7 +24,7 @@ from vasg import cli, schemas
 from vasg.analysis.section import Section
 from vasg.report import funnel
 from vasg.report.analyses import analysis_chapter
-from vasg.report.coverage import coverage_chapter, gini, long_tail, reach
+from vasg.report.coverage import gini, long_tail, reach
 from vasg.report.page import Grid
 from vasg.report.quality import Measured, lead_sentence
 from vasg.report.run import outdated, published_run
