@@ -28,9 +28,9 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
 
 
 def _read(workers: Workers, plan: Plan) -> float:
-    workers.wait()
+    workers.barrier()
     started = time.perf_counter()
     for _ in batches(plan.groups, workers.index, workers.size, plan.config.seed, 0):
         pass
-    workers.wait()
+    workers.barrier()
     return time.perf_counter() - started

@@ -67,7 +67,7 @@ def _train(workers: Workers, plan: Plan) -> float:
     device = choose_device("cpu", workers)
     torch.set_num_threads(1)
     model = Vasg(plan, workers, Features(plan.features, plan.has_feature, plan.warm, device), device, visual=False)
-    workers.wait()
+    workers.barrier()
     started = time.perf_counter()
     skip_gram_epochs(plan, workers, model, "skipgram")
     return time.perf_counter() - started
@@ -82,7 +82,7 @@ def held(workers: Workers, plan: Plan) -> tuple[float, float]:
     model = Vasg(plan, workers, features, torch.device("cpu"), visual=False)
     share = sum(x.numel() * x.element_size() for x in model.rows.state().values()) / 2**20
     skip_gram_epochs(plan, workers, model, "skipgram")
-    both: Any = workers.total(torch.tensor([share, _status("VmHWM") - before]), "held") / workers.size
+    both: Any = workers.allreduce(torch.tensor([share, _status("VmHWM") - before]), "held") / workers.size
     return float(both[0]), float(both[1])
 
 

@@ -63,14 +63,14 @@ def test_compiled_rows_are_summed_pulled_and_stepped_as_written_out(seed: int, d
 
 
 def host(index: int, size: int, meet: Barrier, seen: list[int]) -> Host:
-    """A worker of a host; ``total`` of the first number anybody has, which is what the meeting place is named by."""
+    """A worker of a host; ``allreduce`` gives the first number anybody has, which the rendezvous folder is named after."""
 
-    def total(values: torch.Tensor) -> torch.Tensor:
+    def allreduce(values: torch.Tensor) -> torch.Tensor:
         seen.append(int(values[0]))
         meet.wait()
         return torch.tensor([max(seen)])
 
-    return Host(index, size, total)
+    return Host(index, size, allreduce)
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -82,14 +82,14 @@ def test_workers_of_a_host_exchange_and_add_up(size: int) -> None:
         this, rows, few = host(index, size, meet, seen), [], [index + 1] * size
         for step in range(4):  # worker w sends w + 1 rows to each, of a number that tells sender, receiver and step
             sent = torch.arange(size).repeat_interleave(index + 1) * 100 + index * 10 + step
-            came, counts = this.exchange(sent[:, None].expand(-1, 3), few)
+            came, counts = this.alltoall(sent[:, None].expand(-1, 3), few)
             assert counts == [k + 1 for k in range(size)]
             rows.append(torch.cat(came)[:, 2].tolist())  # now: the next exchange may write over it
             order = torch.arange(len(sent)).flip(0)  # the same rows of a table that has them the other way round
             lent = this.lend(sent.flip(0)[:, None].expand(-1, 3).contiguous(), order, few, counts)
             assert lent[:, 0].tolist() == rows[-1]
-        none = torch.cat(this.exchange(torch.zeros(0, 3), [0] * size)[0])
-        sums = [this.total(*(torch.arange(n) * (index + 1.0)).split([1, n - 1])) for n in (1, large)]  # the boxes grow
+        none = torch.cat(this.alltoall(torch.zeros(0, 3), [0] * size)[0])
+        sums = [this.allreduce(*(torch.arange(n) * (index + 1.0)).split([1, n - 1])) for n in (1, large)]  # the buffers grow
         return rows, none.shape, sums
 
     with ThreadPoolExecutor(size) as pool:
@@ -114,4 +114,4 @@ def test_a_worker_that_is_gone_is_an_error_for_the_others() -> None:
         stays = host(0, 2, meet, seen)
         gone.result()
         with pytest.raises(ConnectionError):
-            stays.total(torch.ones(3))
+            stays.allreduce(torch.ones(3))

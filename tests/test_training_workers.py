@@ -72,11 +72,11 @@ def _both_ways(workers: Workers, _: None) -> list[list[object]]:
     for host in (workers._host, None):
         workers._host = host
         rows = torch.arange(12.0).reshape(4, 3) + 100 * workers.index
-        parts, counts = workers.exchange(rows, [1, 3] if workers.index else [2, 2], "rows")
+        parts, counts = workers.alltoall(rows, [1, 3] if workers.index else [2, 2], "rows")
         came = torch.cat(parts)
         sent = [1, 3] if workers.index else [2, 2]
         same = torch.equal(workers.lend(rows.flip(0), torch.tensor([3, 2, 1, 0]), sent, counts, "lent"), came)
-        found.append([host is None, came.tolist(), counts, same, workers.total(rows, "sum").tolist()])
+        found.append([host is None, came.tolist(), counts, same, workers.allreduce(rows, "sum").tolist()])
     return found
 
 
@@ -198,7 +198,7 @@ def test_what_any_worker_refuses_is_the_answer(tmp_path: Path, spark: SparkSessi
 def _one_is_full(workers: Workers, _: None) -> None:
     if workers.index == 1:
         raise OSError(errno.ENOSPC, "No space left on device")
-    workers.wait()
+    workers.barrier()
 
 
 @pytest.mark.fault
@@ -258,7 +258,7 @@ def test_a_bug_is_none_that_trying_later_mends(tmp_path: Path, spark: SparkSessi
 def _divides(workers: Workers, _: None) -> None:
     if workers.index == 1:
         print(1 // 0)
-    workers.wait()
+    workers.barrier()
 
 
 def test_products_without_a_picture_are_trained_but_never_mapped(tmp_path: Path) -> None:

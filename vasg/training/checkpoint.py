@@ -27,7 +27,7 @@ def save(directory: Path, step: int, share: dict[str, Any], common: dict[str, An
     if workers.index == 0:
         write_atomically(target / "common.pt", lambda path: torch.save(common, path))
         failpoint("checkpoint-common-written")
-    workers.wait()
+    workers.barrier()
     if workers.index == 0:
         text = json.dumps({"step": step, "workers": workers.size}).encode()
         write_atomically(target / _COMPLETE, lambda path: path.write_bytes(text))

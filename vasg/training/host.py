@@ -16,62 +16,62 @@ from torch import Tensor
 
 from vasg.training import rows_kernel
 
-_FIRST_BYTES = 1 << 20  # of a box; it doubles as needed
-_SECONDS = 60.0  # that a worker has to come to the meeting
+_FIRST_BYTES = 1 << 20  # of a buffer; it doubles as needed
+_SECONDS = 60.0  # that a worker has to come to the rendezvous
 
 
 class Host:
-    """What ``size`` workers have put into their boxes of shared memory, and a socket from each worker to each other.
+    """The buffers of shared memory of ``size`` workers, and a socket from each worker to each other.
 
-    A worker has two boxes in turn: when it fills one again, everyone has answered the post before this one, so has read
-    the one before that. The boxes have no name and the meeting place is removed at once: nothing is left of a killed
+    The two buffers of a worker alternate: whoever has answered one message has finished reading the one before it, so that
+    buffer may be filled again. They have no name, and the rendezvous folder is removed at once: nothing is left of a killed
     worker, and its sockets close, which ends the others.
     """
 
-    def __init__(self, index: int, size: int, total: Callable[[Tensor], Tensor]) -> None:
-        """``total`` adds up a tensor over the workers by other means."""
+    def __init__(self, index: int, size: int, allreduce: Callable[[Tensor], Tensor]) -> None:
+        """``allreduce`` adds up a tensor over the workers by other means."""
         self.index, self.size, self._turn = index, size, 0
-        self._mine = [os.memfd_create("vasg-box") for _ in range(2)]
-        for box in self._mine:
-            os.truncate(box, _FIRST_BYTES)
-        number = int(total(torch.tensor([secrets.randbits(62) if index == 0 else 0])))
-        meeting = Path(tempfile.gettempdir(), f"vasg-host-{number:x}")
+        self._mine = [os.memfd_create("vasg-buffer") for _ in range(2)]
+        for buffer in self._mine:
+            os.truncate(buffer, _FIRST_BYTES)
+        number = int(allreduce(torch.tensor([secrets.randbits(62) if index == 0 else 0])))
+        rendezvous = Path(tempfile.gettempdir(), f"vasg-host-{number:x}")
         if index == 0:
-            meeting.mkdir(0o700)
+            rendezvous.mkdir(0o700)
         try:
-            self._peers = self._meet(meeting, total)
+            self._peers = self._meet(rendezvous, allreduce)
         finally:
             if index == 0:
-                shutil.rmtree(meeting)
-        self._theirs = {peer: self._boxes(to) for peer, to in self._peers.items()}
+                shutil.rmtree(rendezvous)
+        self._theirs = {peer: self._buffers(to) for peer, to in self._peers.items()}
         self._maps: dict[int, mmap.mmap] = {}  # by descriptor
 
-    def _meet(self, meeting: Path, total: Callable[[Tensor], Tensor]) -> dict[int, socket.socket]:
+    def _meet(self, rendezvous: Path, allreduce: Callable[[Tensor], Tensor]) -> dict[int, socket.socket]:
         """A socket to each other worker; the later one calls the earlier."""
         peers = {}
-        total(torch.zeros(1))  # the place is there
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door, _short(meeting) as place:
-            door.bind(f"{place}/{self.index}")
-            door.listen(self.size)
-            door.settimeout(_SECONDS)
-            total(torch.zeros(1))  # all doors are open
+        allreduce(torch.zeros(1))  # the place is there
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, _short(rendezvous) as place:
+            listener.bind(f"{place}/{self.index}")
+            listener.listen(self.size)
+            listener.settimeout(_SECONDS)
+            allreduce(torch.zeros(1))  # all listeners are open
             for peer in range(self.index):
                 peers[peer] = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 peers[peer].connect(f"{place}/{peer}")
                 peers[peer].send(bytes([self.index]))
             for _ in range(self.index + 1, self.size):
-                caller, _ = door.accept()
+                caller, _ = listener.accept()
                 caller.setblocking(True)
                 peers[caller.recv(1)[0]] = caller
-        total(torch.zeros(1))  # nobody calls any more
+        allreduce(torch.zeros(1))  # nobody calls any more
         return peers
 
-    def _boxes(self, peer: socket.socket) -> list[int]:
-        socket.send_fds(peer, [b"boxes"], self._mine)
-        return list(socket.recv_fds(peer, 5, 2)[1])
+    def _buffers(self, peer: socket.socket) -> list[int]:
+        socket.send_fds(peer, [b"buffers"], self._mine)
+        return list(socket.recv_fds(peer, 7, 2)[1])
 
-    def exchange(self, values: Tensor, counts: list[int]) -> tuple[list[Tensor], list[int]]:
-        """See ``Workers.exchange``."""
+    def alltoall(self, values: Tensor, counts: list[int]) -> tuple[list[Tensor], list[int]]:
+        """See ``Workers.alltoall``."""
         room = self._room((sum(counts), *values.shape[1:]), values)
         for peer in self._peers:
             room[_share(counts, peer)] = values[_share(counts, peer)]
@@ -94,7 +94,7 @@ class Host:
                 borrowed[_share(wanted, owner)] = part[_share(sent[owner], self.index)]
         return borrowed
 
-    def total(self, *values: Tensor) -> Tensor:
+    def allreduce(self, *values: Tensor) -> Tensor:
         """[n] sums over all workers of all elements, each adding up its share of them: the same bits everywhere."""
         room = self._room((sum(part.numel() for part in values),), values[0])
         torch.cat([part.flatten() for part in values], out=room)
@@ -108,7 +108,7 @@ class Host:
         return torch.cat(self._show(room, [])[0])
 
     def _room(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A tensor of this shape in the box whose turn it is, to be filled and shown."""
+        """A tensor of this shape in the buffer whose turn it is, to be filled and shown."""
         self._turn = 1 - self._turn
         numbers = int(np.prod(shape))
         return self._map(self._mine[self._turn], numbers * like.element_size(), like)[:numbers].view(shape)
@@ -133,13 +133,13 @@ class Host:
         everyone = range(self.size)
         return [shown[k] for k in everyone], [answers[k] for k in everyone]
 
-    def _map(self, box: int, size: int, like: Tensor) -> Tensor:
-        """The whole box as a vector of numbers ``like`` these, at least ``size`` bytes of them."""
-        found = self._maps.get(box)
+    def _map(self, buffer: int, size: int, like: Tensor) -> Tensor:
+        """The whole buffer as a vector of numbers ``like`` these, at least ``size`` bytes of them."""
+        found = self._maps.get(buffer)
         if found is None or len(found) < size:
-            if box in self._mine and os.fstat(box).st_size < size:
-                os.truncate(box, 1 << (size - 1).bit_length())
-            found = self._maps[box] = mmap.mmap(box, os.fstat(box).st_size)
+            if buffer in self._mine and os.fstat(buffer).st_size < size:
+                os.truncate(buffer, 1 << (size - 1).bit_length())
+            found = self._maps[buffer] = mmap.mmap(buffer, os.fstat(buffer).st_size)
         return torch.frombuffer(found, dtype=like.dtype)
 
 

@@ -47,7 +47,7 @@ class Mapping:
         self._unseen, self._taught = self._owned(self.held_out), self._owned(taught)
         self.taught_by = len(taught)  # warm products with a picture that are not held out, on all workers
         self.batches = max(1, round(self.taught_by / settings.batch_size))  # of an epoch
-        mean = workers.total(self._moments(), "moments") / max(self.taught_by, 1)
+        mean = workers.allreduce(self._moments(), "moments") / max(self.taught_by, 1)
         self.variance = max(float(mean[0] - mean[1:].square().sum()), 1e-12)
         self.center, self.spread = mean[1:].float(), (self.variance / train.dim) ** 0.5
         self._least, self._best, self._since = float("inf"), self._parameters(), 0
@@ -92,7 +92,7 @@ class Mapping:
         self.optimizer.zero_grad()
         self._wanted(losses).backward()
         losses = torch.cat([losses.detach(), losses.new_tensor([len(mine)])])
-        losses = self.workers.total_gradients(self.encoder, losses, "encoder")
+        losses = self.workers.allreduce_gradients(self.encoder, losses, "encoder")
         if losses[-1]:
             for parameter in self.encoder.parameters():
                 assert parameter.grad is not None
@@ -121,7 +121,7 @@ class Mapping:
         parts = zip(*(part.split(_BATCH) for part in self._unseen), strict=True)
         with torch.no_grad():
             found = torch.stack([self._losses(product, row) for product, row in parts]).double().sum(0)
-        losses = self.workers.total(found, "held_out").cpu() / max(len(self.held_out), 1)
+        losses = self.workers.allreduce(found, "held_out").cpu() / max(len(self.held_out), 1)
         loss = float(losses[0 if self.plan.config.train.mapping.objective == "reconstruction" else 1])
         if loss < self._least or not len(self.held_out):
             self._least, self._best, self._since = loss, self._parameters(), 0

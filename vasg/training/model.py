@@ -122,11 +122,11 @@ class Vasg:
         candidates = (product >= 0) & (pairs > 0)
         candidates &= self.features.has(product.clamp(min=0))
         if not self.share:
-            self._follow(self.workers.total(candidates.sum().double(), "candidates").item())
+            self._follow(self.workers.allreduce(candidates.sum().double(), "candidates").item())
         chosen = (candidates & (_uniform(seed, number, product) < self.share)).nonzero()[:, 0]
         weight = pairs[chosen]
         counts = [candidates.sum(), weight.sum(), (pairs * candidates).double().sum(), product_pairs, product_loss]
-        totals = self.workers.total(torch.stack([c.double() for c in counts]), "counts")
+        totals = self.workers.allreduce(torch.stack([c.double() for c in counts]), "counts")
         available, total_weight, pictured_pairs, *total_product = totals.tolist()
         self._follow(available)
         if total_weight == 0:
@@ -154,7 +154,7 @@ class Vasg:
         self, weighted: Tensor, total_weight: float, pictured_pairs: float, total_pairs: float, total_loss: float
     ) -> None:
         """Add up the decoder's gradient over the workers, derive that of the log variances, and take the step."""
-        mean_error = self.workers.total_gradients(self.decoder, weighted, "decoder") / total_weight
+        mean_error = self.workers.allreduce_gradients(self.decoder, weighted, "decoder") / total_weight
         s1, s2 = self.log_var.detach()
         self.log_var.grad = torch.stack(
             [total_pairs / 2 - torch.exp(-s1) * total_loss, pictured_pairs * (0.5 - torch.exp(-s2) / 2 * mean_error)]
@@ -163,7 +163,7 @@ class Vasg:
 
     def take_figures(self) -> dict[str, float]:
         """Mean losses of all workers since the last call."""
-        sums = dict(zip(FIGURES, self.workers.total(self.figures, "figures").tolist(), strict=True))
+        sums = dict(zip(FIGURES, self.workers.allreduce(self.figures, "figures").tolist(), strict=True))
         self.figures.zero_()
         w1, w2 = torch.exp(-self.log_var.detach()).tolist()
         return {

@@ -96,7 +96,7 @@ def _compression(workers: Workers, chunks: Iterator[tuple[NDArray[np.bool_], Flo
         moments[1].add(stacked[~is_user])
     size = len(moments[0].sum)
     flat = torch.from_numpy(np.concatenate([part.flat() for part in moments]))
-    users, products = np.split(workers.total(flat, "moments of the terms").numpy(), 2)
+    users, products = np.split(workers.allreduce(flat, "moments of the terms").numpy(), 2)
     return compression(Moments.of(users, size), Moments.of(products, size), dim)
 
 
@@ -140,4 +140,4 @@ def _write(plan: Plan, workers: Workers, nodes: NDArray[np.int64], vectors: NDAr
     table = pa.table(columns, names=kind.names).cast(kind)
     target = Path(plan.output) / f"part-{workers.index:05d}.parquet"
     pq.write_table(table, target, compression="zstd", use_dictionary=False)
-    workers.wait()
+    workers.barrier()

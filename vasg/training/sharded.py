@@ -66,7 +66,7 @@ class ShardedRows:
         """Rows of ``nodes`` of any shape, on the CPU, from wherever they live. All workers must call this together."""
         found, index, sent = distinct(nodes, self.workers.size)
         found, index = (to_device(part, self.device) for part in (found, index))
-        asking, asked_by = self.workers.exchange(found, sent, "nodes")
+        asking, asked_by = self.workers.alltoall(found, sent, "nodes")
         asked = torch.cat(asking) // self.workers.size
         rows = self.workers.lend(self.values, asked, asked_by, sent, "rows")
         return Fetched(found, index, rows, sent, asked)
@@ -76,7 +76,7 @@ class ShardedRows:
         if self.workers.size == 1:  # nobody else asked: they are distinct already
             return fetched.asked, gradient
         rows, index, _ = distinct(fetched.asked, 1)
-        received, _ = self.workers.exchange(gradient, fetched.sent, "gradient")
+        received, _ = self.workers.alltoall(gradient, fetched.sent, "gradient")
         on_cpu, shape = gradient.device.type == "cpu", (len(rows), gradient.shape[1])
         summed, filled = gradient.new_empty(shape) if on_cpu else gradient.new_zeros(shape), 0
         for part, places in zip(received, index.split([len(part) for part in received]), strict=True):

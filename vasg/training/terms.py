@@ -89,7 +89,7 @@ def purchases_alone(plan: Plan, rows: ShardedRows) -> Vectors:
     """[n, D] trained rows; the mean of warm products for cold ones. All workers must call this together."""
     products = rows.embeddings[int((rows.own < plan.users).sum()) :].split(_CHUNK)  # ``own`` ascends, users first
     total = torch.stack([part.sum(0, dtype=torch.float64) for part in products]).sum(0)
-    mean = rows.workers.total(total, "mean product").cpu().numpy() / max(plan.warm, 1)
+    mean = rows.workers.allreduce(total, "mean product").cpu().numpy() / max(plan.warm, 1)
 
     def vectors(nodes: NDArray[np.int64]) -> Floats:
         found = trained(plan, rows)(nodes)

@@ -51,7 +51,7 @@ class Sample:
         factors = np.array(weights, np.float32)
         shares, pairs = share_sums(rest.own, rest.others, term.own, term.others, self._known, factors)
         # AUCs that differ by less are equal
-        return [round(one, 6) for one in self._workers.first((shares / max(pairs, 1)).tolist(), "aucs")]
+        return [round(one, 6) for one in self._workers.broadcast((shares / max(pairs, 1)).tolist(), "aucs")]
 
 
 def summed(parts: Sequence[tuple[float, Scores]]) -> Scores:

@@ -81,7 +81,7 @@ def _learned_beside(plan: Plan, workers: Workers, device: torch.device) -> Itera
             running.result()
         finally:  # told to end, nobody waits for them any more
             stop.set()
-    workers.wait()
+    workers.barrier()
 
 
 def _plain(plan: Plan, workers: Workers, features: Features) -> tuple[Vasg | None, Log]:
@@ -127,7 +127,7 @@ def _baselines(plan: Plan, workers: Workers, plain: Vasg | None) -> Log:
             blend = choose(plan, workers, terms, {"skipgram": 1.0, "popularity": 1.0})
             log += [("plain_skipgram", 1, name, value) for name, value in (blend.weight | blend.figures()).items()]
         write_skipgram(plan, workers, plain, blend, terms)
-    workers.wait()
+    workers.barrier()
     return log
 
 
@@ -200,7 +200,7 @@ def _learning_rate(train: Train, progress: float) -> float:
 
 def _any(workers: Workers, flag: bool) -> bool:
     """Whether the flag is set on any worker: what they do together they must decide together."""
-    return bool(workers.total(torch.tensor([float(flag)]), "any") > 0)
+    return bool(workers.allreduce(torch.tensor([float(flag)]), "any") > 0)
 
 
 def _save(directory: Path, done: int, log: Log, model: Vasg, workers: Workers) -> None:

@@ -43,27 +43,27 @@ class Workers:
             assert hvd.size() == size, f"{size} workers were asked for, {hvd.size()} are here"
             self.index, self.local_size, self.local_index = hvd.rank(), hvd.local_size(), hvd.local_rank()
             if self.local_size == size:
-                self._host = Host(self.index, size, partial(self.total, name="host"))
+                self._host = Host(self.index, size, partial(self.allreduce, name="host"))
 
-    def total(self, values: Tensor, name: str) -> Tensor:
+    def allreduce(self, values: Tensor, name: str) -> Tensor:
         """Elementwise sum over all workers. A ``name`` that stays spares Horovod negotiating the same sum anew."""
         if self.size == 1:
             return values
         if self._host and values.device.type == "cpu":
-            return self._host.total(values).view_as(values)
+            return self._host.allreduce(values).view_as(values)
         import horovod.torch as hvd
 
         summed: Tensor = hvd.allreduce(values, op=hvd.Sum, name=name)
         return summed
 
-    def first(self, values: list[float], name: str) -> list[float]:
+    def broadcast(self, values: list[float], name: str) -> list[float]:
         """The values of worker 0, for all: where a decision may not hang on how a processor rounds."""
         mine = torch.tensor(values if self.index == 0 else [0.0] * len(values), dtype=torch.float64)
-        found: list[float] = self.total(mine, name).tolist()
+        found: list[float] = self.allreduce(mine, name).tolist()
         return found
 
-    def total_gradients(self, layers: nn.Module, beside: Tensor, name: str) -> Tensor:
-        """Sum up the gradients of ``layers`` over all workers, in place of this one's; returns the ``total`` of ``beside``.
+    def allreduce_gradients(self, layers: nn.Module, beside: Tensor, name: str) -> Tensor:
+        """Sum up the gradients of ``layers`` over all workers, in place of this one's; returns the sum of ``beside``.
 
         All of it is one exchange.
         """
@@ -72,22 +72,22 @@ class Workers:
         parameters = list(layers.parameters())
         values = [beside, *(parameter.grad for parameter in parameters if parameter.grad is not None)]
         if self._host and beside.device.type == "cpu":
-            flat = self._host.total(*values)
+            flat = self._host.allreduce(*values)
         else:
-            flat = self.total(torch.cat([part.flatten() for part in values]), name)
+            flat = self.allreduce(torch.cat([part.flatten() for part in values]), name)
         sums: tuple[Tensor, ...] = flat.split([part.numel() for part in values])
         for parameter, gradient in zip(parameters, sums[1:], strict=True):
             parameter.grad = gradient.view_as(parameter)
         return sums[0].view_as(beside)
 
-    def exchange(self, values: Tensor, counts: list[int], name: str) -> tuple[list[Tensor], list[int]]:
+    def alltoall(self, values: Tensor, counts: list[int], name: str) -> tuple[list[Tensor], list[int]]:
         """Send the first ``counts[0]`` rows of ``values`` to worker 0, the next to worker 1, ...
 
         Returns the rows received, which one after another are in the order of the senders, and how many came from each.
         They may be memory that is used again: read them before the next exchange, loan or sum.
         """
         if self._host and values.device.type == "cpu":
-            return self._host.exchange(values, counts)
+            return self._host.alltoall(values, counts)
         if self.size == 1:
             return [values], counts
         import horovod.torch as hvd
@@ -106,7 +106,7 @@ class Workers:
             take(table, rows, lent := table.new_empty(len(rows), *table.shape[1:]))
         else:
             lent = table.index_select(0, rows)
-        received, _ = self.exchange(lent, counts, name)
+        received, _ = self.alltoall(lent, counts, name)
         return received[0]
 
     def say(self, text: str) -> None:
@@ -122,9 +122,9 @@ class Workers:
         else:
             print(text, flush=True)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return once every worker has called this."""
-        self.total(torch.zeros(1), "wait")
+        self.allreduce(torch.zeros(1), "wait")
 
 
 def launch(
