@@ -32,7 +32,7 @@ def test_choices_are_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["choices", "--root", str(tmp_path)]) == 0
     file = tmp_path / "nightly.toml"
     file.write_text(capsys.readouterr().out)
-    assert file.read_text().startswith("# chosen on 2,000 validation pairs\n")
+    assert file.read_text().startswith("# chosen by run run on 2,000 validation pairs\n")
     train = load(file).train
     assert (train.blend.skipgram, train.blend.vbpr, train.blend.popularity) == (0.35, 2.0, 1.0)
     assert (train.vbpr, train.bpr) == (Pairwise(14, 0.1), Pairwise())
@@ -41,7 +41,20 @@ def test_choices_are_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_choices_by_a_handful_of_pairs_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(tmp_path, [(*row[:3], 4.0) if row[2] == "validation_pairs" else row for row in CHOSEN])
     assert main(["choices", "--root", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith("# chosen on 4 validation pairs, which is too few to go by\n")
+    assert capsys.readouterr().out.startswith("# chosen by run run on 4 validation pairs, which is too few to go by\n")
+
+
+def test_choices_are_those_of_the_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not of a training after them whose lists a gate has refused."""
+    publish(tmp_path, CHOSEN)
+    warehouse, kind = Warehouse(tmp_path), schemas.TABLES["uncovered"].arrow()
+    with warehouse.publication("score", "run", "") as publication:
+        publication.write_arrow("uncovered", kind.empty_table())
+        publication.add("recommendations")
+        publication.commit("", {"inputs": {"training_log": warehouse.digest("training_log")}})
+    publish(tmp_path, [(*row[:3], 4.0) if row[2] == "validation_pairs" else row for row in CHOSEN])
+    assert main(["choices", "--root", str(tmp_path)]) == 0
+    assert "on 2,000 validation pairs" in capsys.readouterr().out
 
 
 def test_a_training_that_chose_nothing_has_no_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

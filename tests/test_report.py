@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,18 +21,19 @@ from scoring_shop import shop as shop_of_vectors
 
 from vasg import cli, schemas
 from vasg.analysis.section import Section
+from vasg.errors import InputMissing
 from vasg.report import funnel
 from vasg.report.analyses import analysis_chapter
+from vasg.report.command import page
 from vasg.report.coverage import gini, long_tail, reach
 from vasg.report.page import Grid
 from vasg.report.quality import Measured, lead_sentence
-from vasg.report.run import outdated, published_run
+from vasg.report.run import published_run
 from vasg.report.strips import BOUGHT, PLACES, USERS, strips_chapter
 from vasg.report.training import training_chapter
 from vasg.scoring.bootstrap import FEWEST_PAIRS
 from vasg.scoring.inputs import SPLITS
 from vasg.warehouse.tables import Warehouse
-from vasg.warehouse.upkeep import rollback
 
 Run = Callable[..., int]
 HOSTILE = "<script>alert(1)&"
@@ -259,7 +259,7 @@ def test_the_weights_are_told_and_whether_they_were_chosen(published: Warehouse,
     root = shutil.copytree(published.root, tmp_path / "root")
     none = [row for row in log if row["quantity"] != "validation_auc"]
     publish_log(root, pa.Table.from_pylist(none, schemas.TABLES["training_log"].arrow()))
-    told = training_chapter(published_run(str(root)))
+    told = training_chapter(replace(published_run(str(root)), warehouse=Warehouse(root)))
     assert told is not None
     assert "not chosen on validation pairs: skipgram" in told.paragraphs[0]
 
@@ -294,42 +294,16 @@ def publish_catalogue_without(product: str, root: Path) -> None:
         publication.commit("", {})
 
 
-def test_lists_of_another_catalogue_are_pointed_out_and_counted_in_this_one(
-    published: Warehouse, tmp_path: Path
-) -> None:
+def test_the_page_is_about_the_lists_and_what_they_were_made_from(published: Warehouse, tmp_path: Path) -> None:
     root = shutil.copytree(published.root, tmp_path / "root")
-    assert outdated(published_run(str(root))) == []
-    places = Counter(published.read_arrow("recommendations")["product_id"].to_pylist())
+    before = page(published_run(str(root)))
     nodes = published.read_arrow("nodes").sort_by("node").to_pylist()
-    gone = next(row["id"] for row in nodes if places[row["id"]])  # the first, so that all others are renumbered
+    gone = next(row["id"] for row in nodes if row["node_type"] == "product")  # the first: all others are renumbered
     publish_catalogue_without(gone, root)
-    run = published_run(str(root))
-    assert outdated(run) == ["generate_walks", "train", "score"]
-    left = [row["id"] for row in nodes if row["node_type"] == "product" and row["id"] != gone]
-    assert reach(run).places.tolist() == [places[product] for product in left]
-    strips = strips_chapter(run, lambda *_: {}).blocks[0].strips  # type: ignore[union-attr]
-    held_out = [tile for strip in strips for heading, tiles in strip.groups if heading == "Held out" for tile in tiles]
-    assert {tile.note for tile in held_out} == {"validation", "test"}
-    assert cli.main(["report", "--root", str(root), "--out", str(tmp_path / "r.html")]) == 0
-    page = check_self_contained((tmp_path / "r.html").read_text())
-    assert "The tables of score were made from other tables than those published now" in page.text
-    assert "Product relations" not in page.text
-    rollback(root, "operator", ["nodes"])
-    assert outdated(published_run(str(root))) == []
-
-
-def test_a_table_that_was_rolled_back_is_not_what_later_ones_were_made_from(
-    published: Warehouse, tmp_path: Path
-) -> None:
-    root = shutil.copytree(published.root, tmp_path / "root")
-    publish_catalogue_without(published.read_arrow("recommendations")["product_id"][0].as_py(), root)
-    warehouse = Warehouse(root)
-    with warehouse.publication("generate_walks", "later", "") as publication:
-        publication.write_arrow("walks", warehouse.read_arrow("walks"))
-        publication.commit("", {"inputs": {table: warehouse.digest(table) for table in ("nodes", "interactions")}})
-    assert outdated(published_run(str(root))) == ["train", "score"]
-    rollback(root, "operator", ["nodes"])  # older than the walks, and not theirs
-    assert outdated(published_run(str(root))) == ["generate_walks", "train", "score"]
+    assert page(published_run(str(root))) == before, "of a night that ended before it had lists nothing is told"
+    assert cli.main(["gc", "--root", str(root), "--keep", "1"]) == 0
+    with pytest.raises(InputMissing, match="what table recommendations was made from is not published any more"):
+        published_run(str(root))
 
 
 def test_what_is_published_meanwhile_does_not_enter_the_page(published: Warehouse, tmp_path: Path) -> None:

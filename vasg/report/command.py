@@ -12,7 +12,7 @@ from vasg.report.analyses import analysis_chapter
 from vasg.report.charts import STYLE
 from vasg.report.funnel import funnel_chapter
 from vasg.report.page import Headline, count, render, share
-from vasg.report.run import Run, outdated, published_run
+from vasg.report.run import Run, published_run
 from vasg.report.run_card import run_card
 from vasg.report.strips import strips_chapter
 from vasg.report.training import training_chapter
@@ -22,7 +22,7 @@ from vasg.warehouse.files import make_directory, write_atomically
 def report(root: str, out: str | None = None) -> Path:
     """Write the page about the tables under ``root``; returns where it is (default: ROOT/reports/RUN_ID.html).
 
-    The page is about what is published when it is begun. Raises InputMissing when that has no recommendations, and
+    The page is about the published recommendations and what they were made from. Raises InputMissing when that has no recommendations, and
     OutputError.
     """
     run = published_run(root)
@@ -40,12 +40,9 @@ def page(run: Run) -> str:
     """The page; the same for the same tables."""
     metrics, reach = quality.read_metrics(run.warehouse.read_arrow("metrics")), coverage.reach(run)
     with rc_context(STYLE):  # type: ignore[arg-type]
-        analyses = (
-            [] if "train" in outdated(run) else sections(run.warehouse, run.config)
-        )  # vectors may be of other nodes
         chapters = [
             quality.auc_chapter(metrics), quality.top_k_chapter(metrics), strips_chapter(run, thumbnails),
-            coverage.coverage_chapter(run, reach), training_chapter(run), *map(analysis_chapter, analyses),
+            coverage.coverage_chapter(run, reach), training_chapter(run), *map(analysis_chapter, sections(run.warehouse, run.config)),
             funnel_chapter(run), run_card(run),
         ]  # fmt: skip
         return render(_headline(run, quality.sentences(metrics), reach), [c for c in chapters if c is not None])
@@ -55,11 +52,6 @@ def _headline(run: Run, sentences: list[str], reach: coverage.Reach) -> Headline
     reviews, cold = run.config.reviews, int(reach.is_cold.sum())
     category = f", category {reviews.category}" if reviews.category else ""
     subtitle = f"{Path(reviews.path).name}{category} · run {run.run_id} · seed {run.config.seed}"
-    warnings = [
-        f"The tables of {stage} were made from other tables than those published now: this page may mix two runs"
-        f"{' and says nothing of what the vectors know' if stage == 'train' else ''}. Run vasg run again."
-        for stage in outdated(run)
-    ]
     cards = [
         (count(reach.users), "users"),
         (count(len(reach.is_cold) - cold), "warm products"),
@@ -68,4 +60,4 @@ def _headline(run: Run, sentences: list[str], reach: coverage.Reach) -> Headline
         (share(reach.recommended), "of the catalogue is in at least one list"),
         (share(reach.cold_places), "of the places in lists are held by cold products"),
     ]
-    return Headline("VASG: what was recommended, and how well", subtitle, sentences, warnings, cards)
+    return Headline("VASG: what was recommended, and how well", subtitle, sentences, cards)

@@ -34,10 +34,7 @@ class Reach:
 
 
 def reach(run: Run) -> Reach:
-    """Counted batch by batch: memory grows with the products, not with the lists.
-
-    Places of products that have left the catalogue since the lists were made count nowhere.
-    """
+    """Counted batch by batch: memory grows with the products, not with the lists."""
     nodes = run.warehouse.read_arrow("nodes").sort_by("node")
     users = pc.sum(pc.equal(nodes["node_type"], "user")).as_py()
     products = nodes.slice(users)
@@ -45,7 +42,7 @@ def reach(run: Run) -> Reach:
     ids = products["id"].combine_chunks().cast(pa.large_string())
     for batch in run.warehouse.batches("recommendations", ["product_id"]):
         found = pc.index_in(batch.column("product_id").cast(pa.large_string()), value_set=ids)
-        places += np.bincount(found.drop_null().to_numpy(), minlength=len(products))
+        places += np.bincount(found.to_numpy(), minlength=len(products))
     for batch in run.warehouse.batches("interactions", ["product", "split"]):
         train = batch.filter(pc.equal(batch.column("split"), "train"))
         bought += np.bincount(train.column("product").to_numpy() - users, minlength=len(products))

@@ -106,12 +106,11 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Headline:
-    """The top of the page: what it is about, sentences that sum it up, warnings, and (number, meaning) beside them."""
+    """The top of the page: what it is about, sentences that sum it up, and (number, meaning) beside them."""
 
     title: str
     subtitle: str
     sentences: list[str]
-    warnings: list[str]
     cards: list[tuple[str, str]]
 
 

@@ -1,18 +1,18 @@
-"""What the report is about: the tables that are published now, and how they came to be."""
+"""What the report is about: the published recommendations, the tables they were made from, and how all came to be."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from vasg.config import Config
 from vasg.config_file import load
-from vasg.pipeline.stages import Stage, stages
+from vasg.pipeline.stages import stages
 from vasg.warehouse.publication import CONFIG
 from vasg.warehouse.tables import Warehouse
 
 
 @dataclass(frozen=True)
 class Run:
-    """The published tables, the configuration the lists were made with, and what each stage reported when it published."""
+    """The tables, the configuration the lists were made with, and what each stage reported when it published."""
 
     warehouse: Warehouse
     config: Config
@@ -27,19 +27,9 @@ class Run:
 
 def published_run(root: str) -> Run:
     """The run behind the recommendations under ``root``. Raises InputMissing when there are none."""
-    warehouse = Warehouse(root, Warehouse(root).catalog())  # the page is about one moment
+    warehouse = Warehouse(root).as_published("recommendations")  # stages may have published since, or a gate refused
     config = load(warehouse.path("recommendations") / CONFIG)
     run_id = str(warehouse.manifest("recommendations")["run_id"])
     catalog = warehouse.catalog()
     summaries = {s.name: catalog["stages"][s.name] for s in stages(config) if s.name in catalog["stages"]}
     return Run(warehouse, config, run_id, summaries)
-
-
-def outdated(run: Run) -> list[str]:
-    """Stages whose tables were made from others than those published now: the report would mix two runs."""
-    return [stage.name for stage in stages(run.config) if _is_outdated(run, stage)]
-
-
-def _is_outdated(run: Run, stage: Stage) -> bool:
-    inputs, warehouse = run.summaries.get(stage.name, {}).get("inputs", {}), run.warehouse
-    return any(warehouse.has(table) and warehouse.digest(table) != digest for table, digest in inputs.items())

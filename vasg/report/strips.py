@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vasg.config import Config
 from vasg.randomness import hash64
 from vasg.report.page import Chapter, Strip, Strips, Tile, thumbnail_uri
-from vasg.report.run import Run, outdated
+from vasg.report.run import Run
 from vasg.scoring.models import PUBLISHED
 
 Thumbnails = Callable[[Config, list[str], int], dict[str, NDArray[np.uint8]]]
@@ -75,7 +75,7 @@ def _draw(run: Run, users: pa.Table) -> pa.Table:
 
 def _read_purchases(run: Run, nodes: pa.Table, users: pa.Table, lists: dict[str, _Lists]) -> None:
     """Fill ``bought`` and ``held_out`` from the tables interactions and pair_ranks."""
-    outranked = {} if "score" in outdated(run) else _outranked(run, users)  # pair_ranks may number other nodes
+    outranked = _outranked(run, users)
     owner = dict(zip(users["node"].to_pylist(), users["id"].to_pylist(), strict=True))
     pairs = []
     for batch in run.warehouse.batches("interactions", ["user", "product", "split"]):

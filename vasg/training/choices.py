@@ -13,11 +13,14 @@ _SECTIONS = {"blend": Blend, "vbpr": Pairwise, "bpr": Pairwise}
 
 
 def choices(root: str) -> str:
-    """Sections of a configuration file, from the table training_log under ``root``.
+    """Sections of a configuration file, from the table training_log under ``root``: that of the published lists, if any.
 
     Raises InputMissing without that table, and DataError when its training had nothing to choose by.
     """
-    log = Warehouse(root).read_arrow("training_log").to_pylist()
+    warehouse = Warehouse(root)
+    if warehouse.has("recommendations"):  # a training whose lists a gate refused may have been published since
+        warehouse = warehouse.as_published("recommendations")
+    log, run_id = warehouse.read_arrow("training_log").to_pylist(), warehouse.manifest("training_log")["run_id"]
     value = {(row["phase"], row["quantity"]): row["value"] for row in log}
     if ("blend", "validation_auc") not in value:
         raise DataError(
@@ -30,4 +33,4 @@ def choices(root: str) -> str:
         train[section] = {key.name: (int if key.name == "epochs" else float)(value[section, key.name]) for key in keys}
     pairs = int(value["blend", "validation_pairs"])
     few = ", which is too few to go by" if pairs < FEWEST_PAIRS else ""
-    return f"# chosen on {pairs:,} validation pairs{few}\n" + tomli_w.dumps({"train": train})
+    return f"# chosen by run {run_id} on {pairs:,} validation pairs{few}\n" + tomli_w.dumps({"train": train})

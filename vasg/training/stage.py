@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from vasg import schemas
 from vasg.config import PAPER, Train
-from vasg.errors import TryLater
+from vasg.errors import DataError, TryLater
 from vasg.pipeline.job import Job
 from vasg.training.plan import Log, Plan, make_plan
 from vasg.training.worker import train
@@ -39,7 +39,14 @@ def _of_other_objective(settings: Train) -> dict[str, Any]:
 
 
 def body(job: Job) -> None:
-    """Train on the configured number of workers; a checkpoint of the same inputs is resumed."""
+    """Train on the configured number of workers; a checkpoint of the same inputs is resumed.
+
+    Raises DataError when the walks are of other purchases than those published.
+    """
+    for table in job.warehouse.changed_since("generate_walks"):
+        raise DataError(
+            f"table walks was made from another version of table {table} than the one published now; run generate_walks again"
+        )
     settings = job.config.train
     for name, value in _of_other_objective(settings).items():
         print(

@@ -38,7 +38,8 @@ def all_terms(plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping:
     """The vectors of every term that may count. ``plain`` are the rows trained without pictures, if they were."""
     files = {name: getattr(plan, name) for name in ("prior", "smooth_prior")}
     files |= {name: str(file_of(plan, name)) for name in BESIDE if plan.may_count(name)}
-    terms = {"skipgram": skipgram(plan, rows, mapping), "popularity": popularity(plan)}
+    terms = {"skipgram": skipgram(plan, rows, mapping)} if plan.may_count("skipgram") else {}
+    terms["popularity"] = popularity(plan)
     if plain is not None:
         terms["plain_skipgram"] = purchases_alone(plan, plain)
     return terms | {name: stored(file) for name, file in files.items()}

@@ -47,9 +47,10 @@ def train(workers: Workers, plan: Plan) -> Log:
         if device.type == "cuda" and not features.resident:
             workers.say("train: the image features do not fit into the GPU's memory, reading them from the host's")
         model = Vasg(plan, workers, features, device)
-        log = skip_gram_epochs(plan, workers, model, "skipgram")
+        counts = plan.config.train.objective == "paper" or plan.may_count("skipgram")
+        log = skip_gram_epochs(plan, workers, model, "skipgram") if counts else Log()
         mapping = Mapping(plan, workers, model.rows, model.decoder, features)
-        log += _mapping(plan, workers, mapping)
+        log += _mapping(plan, workers, mapping) if counts else Log()
         plain, plain_log = _plain(plan, workers, features)
         log += plain_log
     log += pairwise_log(plan)

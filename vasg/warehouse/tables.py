@@ -48,6 +48,8 @@ class Warehouse:
 
     def __init__(self, root: str | Path, catalog: dict[str, Any] | None = None) -> None:
         self.root = Path(root).resolve()
+        if not str(root):  # a variable of a shell that is not set; it would be the folder one happens to be in
+            raise UsageError("--root is empty; name the folder of the warehouse")
         if {"#", "?"} & set(str(self.root)):
             raise UsageError(f"--root {self.root}: Petastorm reads no path with # or ?; choose another folder")
         self.catalogs = Catalogs(self.root / "catalog")
@@ -79,6 +81,25 @@ class Warehouse:
         except (OSError, ValueError) as error:
             raise DataError(f"table {table}: manifest {path} cannot be read ({error}); run the stage again") from None
         return manifest
+
+    def changed_since(self, stage: str) -> list[str]:
+        """Tables that ``stage`` read when it made what is published of it, and that are others by now."""
+        inputs = self.catalog()["stages"].get(stage, {}).get("inputs", {})
+        return [table for table, digest in inputs.items() if self.has(table) and self.digest(table) != digest]
+
+    def as_published(self, table: str) -> "Warehouse":
+        """The tables as they were when the current version of ``table`` was published: all it was made from is there.
+
+        Raises InputMissing when it was never published, or ``vasg gc`` has removed all catalogs of that time.
+        """
+        version = self.path(table).name
+        for catalog in self.catalogs.all():
+            entry = catalog["tables"].get(table)
+            if entry and entry["version"] == version:
+                then = Warehouse(self.root, catalog)
+                if not then.changed_since(entry["stage"]):
+                    return then
+        raise InputMissing(f"what table {table} was made from is not published any more, nor in a catalog that is kept; run again")
 
     def parts(self, table: str) -> list[Part]:
         """The files of the current version, in a fixed order."""
