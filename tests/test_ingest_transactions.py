@@ -218,6 +218,27 @@ def test_parquet_whose_types_differ_is_not_called_damaged(spark: SparkSession, t
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "complaint"),
+    [
+        (pa.array([1], pa.int8()), pa.array([65537], pa.int32()), "user is integer of 32 bits, but integer of 8 bits in"),
+        (pa.array([1]), pa.array([2**63 + 1], pa.uint64()), "user is integer without a sign of 64 bits, but integer of 64 bits"),
+        (pa.array([20200101], pa.int32()), pa.array([date(2020, 1, 1)]), "user is date, but integer of 32 bits in"),
+        (pa.array([1]), pa.array([5], pa.int8()), ""),
+    ],
+)
+def test_parquet_numbers_of_another_kind_are_not_read_as_other_numbers(
+    spark: SparkSession, tmp_path: Path, first: pa.Array, second: pa.Array, complaint: str
+) -> None:
+    pq.write_table(pa.table({"user": first, "product": ["p"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"user": second, "product": ["p"]}), path := tmp_path / "b.parquet")
+    if complaint:
+        with pytest.raises(DataError, match=f"^{re.escape(str(path))}: column types differ: {complaint}"):
+            parse(spark, tmp_path, format="parquet", **NAMES)
+    else:
+        assert sorted(row[0] for row in parse(spark, tmp_path, format="parquet", **NAMES)[0]) == ["1", "5"]
+
+
+@pytest.mark.parametrize(
     ("columns", "named"),
     [({"User": ["v"]}, "user, User"), ({"stars": [{"a": 1, "A": 2}]}, "a")],
 )

@@ -14,6 +14,7 @@ from pyspark.sql import types as T
 from vasg.config import Reviews
 from vasg.errors import DataError, InputMissing
 from vasg.ingest.lines import MAX_LINE_BYTES, NUMBERING, id_fault, json_fields, read_lines
+from vasg.ingest.parquet_types import check_types
 from vasg.ingest.rejects import RAW_CHARACTERS, REPEATED_HEADER, Records, separated
 from vasg.ingest.sources import opened
 from vasg.spark.paths import literal, plain
@@ -121,7 +122,7 @@ def _parquet(spark: SparkSession, settings: Reviews) -> tuple[DataFrame, list[st
             raise DataError(
                 f"{plain(min(files))}: column {name} is {used[name].simpleString()}; ids are text or integers"
             )
-
+    check_types(files, used)
     rows = frame.select(
         F.col("_metadata.file_path").alias("source"),
         F.lit(0).cast("long").alias("block"),

@@ -104,7 +104,7 @@ def compare(new: Figures, last: Figures, limits: Gates) -> Iterator[str]:
         before, lowest, _, pairs_before = last["auc"].get(setting, (0.0, 0.0, 0.0, 0))
         if min(pairs, pairs_before) >= FEWEST_PAIRS and highest < lowest and before - value > limits.max_auc_drop:
             yield (
-                f"max_auc_drop: {setting} AUC {value:.4f} was {before:.4f}, {before - value:.4f} more (at most "
+                f"max_auc_drop: {setting} AUC fell from {before:.4f} to {value:.4f}, by {before - value:.4f} (at most "
                 f"{limits.max_auc_drop:g} where the intervals are apart, {highest:.4f} < {lowest:.4f})"
             )
 
