@@ -73,6 +73,9 @@ def test_a_java_home_that_is_not_one_is_named(tmp_path: Path, monkeypatch: pytes
     java.write_text("#!/bin/sh\necho hello\n")
     with pytest.raises(ConfigurationError, match="does not tell its version"):
         doctor.check_java()
+    java.write_bytes(b"\x7fELF, of another processor")
+    with pytest.raises(ConfigurationError, match=f"{java} cannot be run: Exec format error; install Java 17"):
+        doctor.check_java()
 
 
 def test_the_spark_of_this_environment_may_be_spark_home(monkeypatch: pytest.MonkeyPatch) -> None:

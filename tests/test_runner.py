@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vasg.config import Config
+from vasg.config_file import load
 from vasg.pipeline import runner
 from vasg.pipeline.runner import HOME, _no_start, environment
 from vasg.warehouse.tables import Warehouse
@@ -87,6 +89,30 @@ def test_a_stage_that_fails_ends_the_run_with_its_code_and_line_and_publishes_no
     assert log.startswith("$ ")
     assert failed.stderr in log
     assert "Running Spark version" in log
+
+
+def test_all_stages_get_the_configuration_that_the_run_began_with(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def submit(command: list[str], *_: object) -> int:
+        (shop / "config.toml").write_text("no TOML any more")
+        given.append(load(command[command.index("--config") + 1]))
+        return 0
+
+    given: list[Config] = []
+    monkeypatch.setattr(runner, "_submit", submit)
+    set_by_hand = ["features.source=feature_file", "features.path=f.b", "train.objective=paper"]
+    expected = load(shop / "config.toml", set_by_hand)
+    assert runner.run(str(shop / "config.toml"), str(shop / "root"), overrides=set_by_hand, last="filter_users") == 0
+    assert given == [expected] * 2
+
+
+def test_a_run_whose_reader_is_gone_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as screen:
+        for _ in range(2):
+            runner._say("a line\n", screen)
+    runner._say("another\n")
+    assert capfd.readouterr().out == "another\n"
 
 
 @pytest.mark.fault

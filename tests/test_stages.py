@@ -19,7 +19,7 @@ import vasg
 from vasg import installation, schemas
 from vasg.config import Config
 from vasg.config_file import from_dict
-from vasg.errors import InputMissing, UsageError
+from vasg.errors import DataError, InputMissing, UsageError
 from vasg.pipeline import stages
 from vasg.pipeline.stages import Stage, fingerprint, is_up_to_date, run_date, stage
 from vasg.spark.paths import plain
@@ -255,6 +255,15 @@ def test_a_link_back_to_a_folder_above_is_not_followed_for_ever(tmp_path: Path) 
         (tmp_path / "raw" / link).symlink_to(tmp_path / target)
     found = stages._files(tmp_path / "raw")
     assert sorted(found[1:]) == [tmp_path / "raw" / folder / "link" / "a.csv" for folder in ("one", "two")]
+
+
+def test_a_name_that_java_cannot_open_is_refused(tmp_path: Path) -> None:
+    for name in (b"caf\xe9.csv", b"._caf\xe9.csv"):  # the second is not read, whatever its name
+        (tmp_path / os.fsdecode(name)).touch()
+    with pytest.raises(DataError, match=r"/caf\udce9\.csv: the name is not UTF-8, so Spark does not see the file"):
+        stages._outside(str(tmp_path))
+    (tmp_path / os.fsdecode(b"caf\xe9.csv")).rename(tmp_path / "café\n.csv")
+    assert any(name.endswith("café\n.csv") for name, _, _ in stages._outside(str(tmp_path)))
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_too(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def test_gc_keeps_what_the_kept_catalogs_name_and_what_is_not_of_our_making(
     (root / "catalog" / ".00000006.json.0123abcd").write_text("half")
     for old in ("runs/r1", "runs/with_notes", "checkpoints/0123456789abcdef", "checkpoints/mine"):
         (root / old).mkdir(parents=True)
-    (root / "runs" / "r1" / "run.json").write_text("{}")
+    for name in ("run.json", "config.toml", ".score.json.0123abcd"):  # the last left by a killed process
+        (root / "runs" / "r1" / name).write_text("{}")
     (root / "runs" / "with_notes" / "notes.txt").write_text("mine")
     for path in root.glob("*/*"):
         os.utime(path, (1, 1)) if path.parent.name in ("runs", "checkpoints") else None

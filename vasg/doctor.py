@@ -56,7 +56,10 @@ def check_java() -> str:
     mend = "install Java 17 (as root: apt-get install -y openjdk-17-jre-headless) or set JAVA_HOME to a Java 17 or 21"
     if not java or not os.access(java, os.X_OK):
         raise ConfigurationError(f"no Java at {java}; {mend}" if java else f"no java on PATH and no JAVA_HOME; {mend}")
-    answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    except OSError as error:  # a folder, or of another processor
+        raise ConfigurationError(f"{java} cannot be run: {error.strerror}; {mend}") from None
     version = re.search(r'version "((\d+)[^"]*)"', answer.stderr)
     if version is None:
         raise ConfigurationError(f"{java} does not tell its version; {mend}")

@@ -10,18 +10,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyspark
 
 from vasg.command_line import this_run_id
 from vasg.config import Config
-from vasg.config_file import load
+from vasg.config_file import load, to_toml
 from vasg.errors import EXIT_CODES, ConfigurationError, UsageError
 from vasg.features.pattern import PathPattern
 from vasg.pipeline.job import describe, keep
 from vasg.pipeline.stages import NO_PICTURES, Stage, is_up_to_date, stage, stages
 from vasg.signals import ends_in_order, passed_on, shell_code
+from vasg.warehouse.files import write_atomically
 from vasg.warehouse.tables import Warehouse
 
 HOME = Path(os.environ.get("VASG_HOME", Path(__file__).resolve().parents[2]))
@@ -42,20 +43,21 @@ def run(
     started, config = time.monotonic(), load(config_path, overrides)
     warehouse, run_id = Warehouse(root), this_run_id()
     selected = _select(config, first, last)
-    options = ["--config", config_path, "--root", root] + ["--verbose"] * verbose
-    for override in overrides:
-        options += ["--set", override]
     directory = warehouse.root / "runs" / run_id
+    # of all stages, whatever becomes of the file that was given meanwhile
+    kept = directory / "config.toml"
+    options = ["--config", str(kept), "--root", root] + ["--verbose"] * verbose
     summaries: list[dict[str, Any]] = []
     code = 0
     with ends_in_order(), warehouse.lock(run_id):
         directory.mkdir(parents=True, exist_ok=True)
-        print(f"run {run_id}: begins; logs in {directory}", flush=True)
+        write_atomically(kept, lambda path: path.write_text(to_toml(config), encoding="utf-8"))
+        _say(f"run {run_id}: begins; logs in {directory}\n")
         try:
             for this in selected:
                 if this.name != first and is_up_to_date(this, config, warehouse):
                     summaries.append({"stage": this.name, "status": "up to date", "seconds": 0.0})
-                    print(describe(summaries[-1]), flush=True)
+                    _say(f"{describe(summaries[-1])}\n")
                     continue
                 command = _command(this, properties_file, options + ["--force"] * (this.name == first))
                 code, summary = _run_stage(this, command, directory)
@@ -68,10 +70,19 @@ def run(
         record = {"run_id": run_id, "exit_code": code, "seconds": seconds, "stages": summaries}
         keep(directory / "run.json", record)
     if code == 0 and config.features.source == "none":
-        print(f"{selected[-1].name} is the last stage: {NO_PICTURES}")
+        _say(f"{selected[-1].name} is the last stage: {NO_PICTURES}\n")
     outcome = "finished" if code == 0 else f"stopped with code {code}"
-    print(f"run {run_id}: {outcome} after {seconds:.1f} s; details in {directory}/run.json")
+    _say(f"run {run_id}: {outcome} after {seconds:.1f} s; details in {directory}/run.json\n")
     return code
+
+
+def _say(text: str, screen: TextIO | None = None) -> None:
+    """Print. When nobody reads any more, as after ``| head``, the run goes on: the logs have it all."""
+    screen = screen or sys.stdout
+    try:
+        print(text, end="", file=screen, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), screen.fileno())
 
 
 def _run_stage(this: Stage, command: list[str], directory: Path) -> tuple[int, dict[str, Any]]:
@@ -166,7 +177,7 @@ def _submit(command: list[str], log: Path, env: dict[str, str]) -> int:
             for line in process.stdout:
                 if line.startswith("vasg "):
                     screen = sys.stderr
-                print(line, end="", file=screen, flush=True)
+                _say(line, screen)
                 with contextlib.suppress(OSError):  # a full disk ends the log, not the run
                     file.write(line.encode())
     if signals:

@@ -15,6 +15,7 @@ from vasg.warehouse.publication import MANIFEST, remove_version
 from vasg.warehouse.tables import Warehouse, folders, is_abandoned
 
 _TEMPORARY = re.compile(r"\.(lock|\d{8}\.json)\.[0-9a-f]{8}")  # of vasg.warehouse.files, left by a killed process
+_OF_A_RUN = re.compile(r"\w+\.(json|log|toml)|\.\w+\.(json|toml)\.[0-9a-f]{8}")  # the last left by a killed process
 _CHECKPOINT = re.compile(r"[0-9a-f]{16}")
 
 Catalog = dict[str, Any]
@@ -178,5 +179,5 @@ def _changed(directory: Path) -> float:
 
 
 def _is_run(directory: Path) -> bool:
-    """Whether a folder holds nothing but logs and summaries."""
-    return all(path.suffix in (".json", ".log") and path.is_file() for path in directory.iterdir())
+    """Whether a folder holds nothing but logs, summaries and the configuration."""
+    return all(_OF_A_RUN.fullmatch(path.name) and path.is_file() for path in directory.iterdir())
