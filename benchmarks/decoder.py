@@ -14,7 +14,7 @@ from benchmarks import measure
 from benchmarks.data import Shop
 from vasg.config import Decoder
 from vasg.training import dropout
-from vasg.training.decoder import Layers, in_halves
+from vasg.training.decoder import Layers, in_bfloat16
 from vasg.training.worker import keep_memory
 
 _PRODUCTS, _PASSES = 256, 10
@@ -33,7 +33,7 @@ def run(shop: Shop, rounds: int) -> list[measure.Result]:
     theirs = nn.Sequential(*parts[:-2])
 
     def decoded() -> Tensor:
-        with in_halves(x.device):
+        with in_bfloat16(x.device):
             found: Tensor = ours(x, keys)
             return found.float()
 

@@ -220,8 +220,16 @@ def test_parquet_whose_types_differ_is_not_called_damaged(spark: SparkSession, t
 @pytest.mark.parametrize(
     ("first", "second", "complaint"),
     [
-        (pa.array([1], pa.int8()), pa.array([65537], pa.int32()), "user is integer of 32 bits, but integer of 8 bits in"),
-        (pa.array([1]), pa.array([2**63 + 1], pa.uint64()), "user is integer without a sign of 64 bits, but integer of 64 bits"),
+        (
+            pa.array([1], pa.int8()),
+            pa.array([65537], pa.int32()),
+            "user is integer of 32 bits, but integer of 8 bits in",
+        ),
+        (
+            pa.array([1]),
+            pa.array([2**63 + 1], pa.uint64()),
+            "user is integer without a sign of 64 bits, but integer of 64 bits",
+        ),
         (pa.array([20200101], pa.int32()), pa.array([date(2020, 1, 1)]), "user is date, but integer of 32 bits in"),
         (pa.array([1]), pa.array([5], pa.int8()), ""),
     ],

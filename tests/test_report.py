@@ -25,7 +25,7 @@ from vasg.errors import InputMissing
 from vasg.report import funnel
 from vasg.report.analyses import analysis_chapter
 from vasg.report.command import page
-from vasg.report.coverage import gini, long_tail, reach
+from vasg.report.coverage import gini, long_tail
 from vasg.report.page import Grid
 from vasg.report.quality import Measured, lead_sentence
 from vasg.report.run import published_run

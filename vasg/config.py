@@ -121,8 +121,8 @@ class Mapping:
 class Blend:
     """[train.blend] Weights of the terms of the score, each in units of its own standard deviation.
 
-    Validation pairs choose them; where there are none, as in the nightly run, these hold: put those there that training
-    on the same shop with split.method = "leave_one_out" printed.
+    Validation pairs choose them; where there are none, as in the nightly run, these hold: put what ``vasg choices`` prints
+    of an evaluation of the same shop there.
     """
 
     skipgram: Weight = 0.5
@@ -189,7 +189,7 @@ class Score:
     metric_k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (10, 50, 100)
     baselines: tuple[Baseline, ...] = get_args(Baseline)
     bootstrap: Annotated[int, Field(ge=20)] = 1000  # resamples behind each confidence interval
-    max_cold_share: Fraction = 0.5  # of score.top_k places, but at least one
+    max_cold_share: Fraction = 0.5  # of score.top_k places, rounded down, but at least one unless it is 0
 
 
 @dataclass(frozen=True, config=_STRICT)

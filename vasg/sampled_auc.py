@@ -19,19 +19,23 @@ def auc(own: NDArray[Any], rest: NDArray[Any], known: NDArray[np.bool_]) -> floa
 
 
 @njit(nogil=True, cache=True)
-def share_sums(own: Any, others: Any, more: Any, many: Any, known: Any, weights: Any) -> Any:
-    """([k] sums of the shares by own + weight x more [n] and others + weight x many [n, m] or [1, m], pairs that tell)."""
+def share_sums(own: Any, others: Any, own_term: Any, others_term: Any, known: Any, weights: Any) -> Any:
+    """For each of k ``weights`` the sum over pairs of the share of unknown candidates outranked [k]; pairs that have such.
+
+    The score of a pair's product is own [n] + weight x own_term [n], that of a candidate others [n, m] + weight x
+    others_term [n, m], or [1, m] where the term is the same for all users.
+    """
     found, pairs = np.zeros(weights.size), 0
     for i in range(own.size):
-        unknown, every = 0, i if many.shape[0] > 1 else 0
+        unknown, every = 0, i if others_term.shape[0] > 1 else 0
         for j in range(known.shape[1]):
             unknown += not known[i, j]
         pairs += unknown > 0
         for k in range(weights.size):
-            score = own[i] + weights[k] * more[i]
+            score = own[i] + weights[k] * own_term[i]
             won = np.int64(0)
             for j in range(known.shape[1]):
-                other = others[i, j] + weights[k] * many[every, j]
+                other = others[i, j] + weights[k] * others_term[every, j]
                 won += (not known[i, j]) * (np.int32(score > other) + np.int32(score >= other))
             found[k] += won / (2.0 * max(unknown, 1))
     return found, pairs

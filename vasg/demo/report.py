@@ -74,7 +74,7 @@ def oracle_auc(warehouse: Warehouse, oracle: Path) -> dict[tuple[str, str], floa
 def hit_chance(warehouse: Warehouse, oracle: Path) -> tuple[float, float]:
     """The chance that the next purchase of a user is among the first _FIRST of the list, and of the best list there is.
 
-    Drawn as the others were, but no more of what was bought; means over the users who have a list.
+    By the oracle's propensities over the products that a user has not bought yet; means over the users who have a list.
     """
     nodes, users, products = _oracle(warehouse, oracle)
     number = {kind: pd.Series(np.arange(len(ids)), ids) for kind, ids in nodes.groupby("node_type")["id"]}

@@ -68,7 +68,7 @@ class EncodePictures:
                 continue  # Spark chose by folder and file name; what lies between them is not part of the pattern
             product = self.pattern.product_id(path)
             try:
-                pictures.append(self._decode(path, product, content.as_py()))
+                pictures.append(self._decode(product, content.as_py()))
             except PictureError as error:
                 rejects.append((path, error.reason, error.detail))
             else:
@@ -84,7 +84,7 @@ class EncodePictures:
             ids = pa.array([products[i] for i in keep], pa.string())
             yield pa.table({"product_id": ids, "feature": schemas.list_column(values[keep])})
 
-    def _decode(self, path: str, product: str | None, content: bytes | None) -> Image:
+    def _decode(self, product: str | None, content: bytes | None) -> Image:
         if product is None:
             raise PictureError(WRONG_PATH)
         if content is None:

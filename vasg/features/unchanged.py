@@ -32,7 +32,7 @@ def made_by(encoder: Facts, max_pixels: int) -> Facts:
 def last_features(warehouse: Warehouse, maker: Facts) -> dict[str, Made]:
     """What the published features were made from, by path; empty where they are not there or were made otherwise.
 
-    Why published features cannot be used is said.
+    Prints why published features cannot be used.
     """
     if not (warehouse.has(FEATURES) and warehouse.has(SOURCES)):
         return {}

@@ -2,7 +2,7 @@
 
 Numba reads the index of a kernel's cache, writes it, and writes the code beside it, and lets others in between: two
 processes that compile the same kernel for other types take the same file, and a third one runs the code of the wrong types.
-Here one process at a time does so.
+Here one process at a time does so: all kernels take their decorators from this module, never from Numba.
 """
 
 import fcntl
@@ -18,9 +18,9 @@ from numba.core import caching
 
 njit = numba.njit
 vectorize = numba.vectorize
-# A division that looked for zeros, as Python's does, would keep its loop from becoming vectors. What such a kernel calls is to
-# be inline="always": as a function of its own it is there twice, and which of the two is run hangs on whether the kernel
-# was compiled or came from the cache. They round otherwise.
+# A division that looked for zeros, as Python's does, would keep its loop from becoming vectors. What such a kernel calls must
+# be inline="always": otherwise two compiled copies of it exist, which round differently, and which of them runs depends on
+# whether the kernel came from the cache.
 vectors = njit(
     nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "ninf", "nsz", "arcp", "contract", "afn", "reassoc"}
 )

@@ -12,7 +12,7 @@ _READ, _KEEP, _DATA = _INT(0), _INT(3), _INT(1)  # to be read, into all caches, 
 
 
 def _prefetch(typing: Any, array: Any, index: Any) -> tuple[Any, Callable[..., Any]]:
-    """Ask for the line of array[index], wherever that is: nothing is read, and no place is a wrong one."""
+    """Ask for the line of array[index], which may be out of range: a prefetch reads nothing."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0]).data

@@ -22,8 +22,8 @@ from vasg.warehouse.files import make_directory, write_atomically
 def report(root: str, out: str | None = None) -> Path:
     """Write the page about the tables under ``root``; returns where it is (default: ROOT/reports/RUN_ID.html).
 
-    The page is about the published recommendations and what they were made from. Raises InputMissing when that has no recommendations, and
-    OutputError.
+    The page is about the published recommendations and what they were made from. Raises InputMissing when there are none
+    or that is gone, and OutputError.
     """
     run = published_run(root)
     path = Path(out) if out else run.warehouse.root / "reports" / f"{run.run_id}.html"
@@ -42,8 +42,8 @@ def page(run: Run) -> str:
     with rc_context(STYLE):  # type: ignore[arg-type]
         chapters = [
             quality.auc_chapter(metrics), quality.top_k_chapter(metrics), strips_chapter(run, thumbnails),
-            coverage.coverage_chapter(run, reach), training_chapter(run), *map(analysis_chapter, sections(run.warehouse, run.config)),
-            funnel_chapter(run), run_card(run),
+            coverage.coverage_chapter(run, reach), training_chapter(run),
+            *map(analysis_chapter, sections(run.warehouse, run.config)), funnel_chapter(run), run_card(run),
         ]  # fmt: skip
         return render(_headline(run, quality.sentences(metrics), reach), [c for c in chapters if c is not None])
 

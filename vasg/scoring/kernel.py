@@ -134,4 +134,3 @@ def finish(k: int, filled: Any, limit: Any, values: Any, columns: Any) -> None:
     for row in range(values.shape[0]):
         if filled[row] > k:
             keep_best(values, columns, row, k, limit[row])
-            filled[row] = k

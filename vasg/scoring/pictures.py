@@ -47,7 +47,7 @@ class Pictures:
 
 
 def pictures(purchases: Purchases, features: NDArray[Any], has_feature: NDArray[np.bool_]) -> Pictures:
-    """Measure the features."""
+    """Lengths of the features and log popularity, once for both models."""
     norm = np.empty(len(features), np.float32)
     step = max(1, _CHUNK_BYTES // (4 * max(1, features.shape[1])))
     for begin in range(0, len(features), step):

@@ -108,6 +108,6 @@ def _check_file_names(session: SparkSession) -> None:
 
 
 def wait_for_ended() -> None:
-    """Until then, a process that goes on would get a session that has ended."""
+    """Wait until PySpark has let go of sessions that were ended: before that, the next one asked for would be one of them."""
     while _ending:
         _ending.pop().join()

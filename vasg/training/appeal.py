@@ -57,10 +57,8 @@ def _gains(regressors: Floats, sold: NDArray[Any], penalty: float) -> NDArray[np
     for k in range(min(_FOLDS, -(-_ENOUGH * _FOLDS // len(sold)))):
         asked, seen = sold[fold == k], sold[fold != k]
         if seen.any():
-            promised, mean = (
-                _Model(regressors[fold != k], seen, penalty).log_mean(regressors[fold == k]),
-                np.log(seen.mean()),
-            )
+            promised = _Model(regressors[fold != k], seen, penalty).log_mean(regressors[fold == k])
+            mean = np.log(seen.mean())
             gains.append(2 * (asked * (promised - mean) - np.exp(promised) + np.exp(mean)))
     return np.concatenate(gains)
 

@@ -56,7 +56,9 @@ def choose(plan: Plan, workers: Workers, terms: dict[str, Vectors], defaults: di
 
     The search starts from ``defaults``; without validation pairs they are the answer. All workers call this together.
     """
-    unit = dict(zip(terms, workers.broadcast([_unit(plan, vectors) for vectors in terms.values()], "units"), strict=True))
+    unit = dict(
+        zip(terms, workers.broadcast([_unit(plan, vectors) for vectors in terms.values()], "units"), strict=True)
+    )
     sample = Sample(plan, workers)
     if not sample:
         return Blend(defaults, unit, None)

@@ -1,4 +1,4 @@
-"""The baselines bpr and vbpr: matrix factorisation from pairwise ranking, without and with pictures.
+"""bpr and vbpr, baselines and terms of the score: matrix factorisation from pairwise ranking, without and with pictures.
 
 BPR (Rendle et al. 2009) and VBPR (He and McAuley 2016): a purchase (u, i) should outrank (u, j), j not bought::
 
@@ -139,6 +139,7 @@ def components(features: NDArray[Any], has_feature: NDArray[np.bool_], warm: int
 
 
 def start(users: int, looks: Floats, seed: int) -> Model:
+    """An untrained model of ``users`` and of the products with the components ``looks`` [P, k] (k = 0: bpr)."""
     products, size = looks.shape
     visual = _VISUAL if size else 0
 

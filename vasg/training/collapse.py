@@ -1,4 +1,4 @@
-"""Is the embedding space healthy? Whether products drift to one direction or to popularity alone, and what it is worth."""
+"""Is the embedding space healthy? Mean cosine, effective rank, correlation with popularity, and AUC on validation pairs."""
 
 import numpy as np
 import torch

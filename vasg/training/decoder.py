@@ -34,7 +34,7 @@ class Layers(nn.Module):
             _initialise(layer, seed, name, number)
 
     def start_from(self, output: Tensor) -> None:
-        """Give ``output`` [out] for any input at first: ReLUs die of shrinking the outputs of random weights."""
+        """Begin with ``output`` [out] for any input: while the outputs of random weights shrink towards it, most ReLUs die."""
         last = self.linear[-1]
         assert isinstance(last, nn.Linear)
         with torch.no_grad():
@@ -42,7 +42,7 @@ class Layers(nn.Module):
             last.bias.copy_(output)
 
     def groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Parameters for Adam. It moves every weight by about its rate, so an output by as much as there are inputs."""
+        """Parameters for Adam, with smaller rates in wide layers: each weight moves by the rate, an output by inputs x rate."""
         return [
             {"params": list(layer.parameters()), "lr": learning_rate * min(1.0, _FULL_RATE / inputs)}
             for layer, inputs in zip(self.linear, self._inputs, strict=True)
@@ -68,7 +68,7 @@ class Layers(nn.Module):
         return x
 
 
-def in_halves(device: torch.device) -> torch.autocast:
+def in_bfloat16(device: torch.device) -> torch.autocast:
     """A context in which products are bfloat16, where a device multiplies in it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or _has_bfloat16(device))
 

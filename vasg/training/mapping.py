@@ -43,11 +43,11 @@ class Mapping:
         warm = np.flatnonzero(np.load(plan.has_feature)[: plan.warm])
         chance = min(_HELD_OUT, _MOST_HELD_OUT / max(len(warm), 1))
         asks = randomness.uniform(plan.config.seed, "mapping_held_out", warm) < chance
-        self.held_out, taught = warm[asks], warm[~asks]
-        self._unseen, self._taught = self._owned(self.held_out), self._owned(taught)
-        self.taught_by = len(taught)  # warm products with a picture that are not held out, on all workers
-        self.batches = max(1, round(self.taught_by / settings.batch_size))  # of an epoch
-        mean = workers.allreduce(self._moments(), "moments") / max(self.taught_by, 1)
+        self.held_out, fitted = warm[asks], warm[~asks]
+        self._unseen, self._fitted = self._owned(self.held_out), self._owned(fitted)
+        self.fitted_count = len(fitted)  # warm products with a picture that are not held out, on all workers
+        self.batches = max(1, round(self.fitted_count / settings.batch_size))  # of an epoch
+        mean = workers.allreduce(self._moments(), "moments") / max(self.fitted_count, 1)
         self.variance = max(float(mean[0] - mean[1:].square().sum()), 1e-12)
         self.center, self.spread = mean[1:].float(), (self.variance / train.dim) ** 0.5
         self._least, self._best, self._since = float("inf"), self._parameters(), 0
@@ -62,7 +62,7 @@ class Mapping:
     def _moments(self) -> Tensor:
         """Sum of squares, and sum, of what this worker's embeddings of the products M learns from are beyond the prior."""
         sums = torch.zeros(1 + self.rows.dim, dtype=torch.float64, device=self.rows.device)
-        for product, row in zip(*(part.split(_BATCH) for part in self._taught), strict=True):
+        for product, row in zip(*(part.split(_BATCH) for part in self._fitted), strict=True):
             x = (self.rows.embeddings[row] - self._prior_of(product)).double()
             sums += torch.cat([x.square().sum()[None], x.sum(0)])
         return sums
@@ -71,7 +71,7 @@ class Mapping:
         """The first ``batches`` of a pass over the products M learns from; mean losses in units of their variance."""
         seed = self.plan.config.seed
         # a product's place in the order is a hash of its own, so every worker finds its part of each global batch
-        place = torch.from_numpy(randomness.uniform(seed, "mapping_order", epoch, self._taught[0].cpu().numpy()))
+        place = torch.from_numpy(randomness.uniform(seed, "mapping_order", epoch, self._fitted[0].cpu().numpy()))
         batch_of = (place * self.batches).long().to(self.rows.device)
         sums = torch.zeros(3, dtype=torch.float64)
         for batch in range(batches):
@@ -84,7 +84,7 @@ class Mapping:
 
     def _step(self, mine: Tensor, number: int) -> Tensor:
         """One Adam step on a global batch of which this worker holds ``mine``; returns the summed losses and the count."""
-        seed, (product, row) = self.plan.config.seed, self._taught
+        seed, (product, row) = self.plan.config.seed, self._fitted
         product, row = product[mine], row[mine]
         noise = dropout.normal_noise(dropout.keys(seed, number + _STAGE, product), self.features.dim)
         noise *= self.plan.config.train.mapping.noise * self.features.deviation

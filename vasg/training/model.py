@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vasg import randomness
 from vasg.training import dropout
-from vasg.training.decoder import Layers, in_halves
+from vasg.training.decoder import Layers, in_bfloat16
 from vasg.training.features import Features
 from vasg.training.loss import Negatives, skip_gram
 from vasg.training.plan import Plan
@@ -91,7 +91,7 @@ class Vasg:
         self.figures[:4] += torch.stack(figures).to(self.figures.dtype)
 
     def _pull(self, own: NDArray[np.int64]) -> Tensor:
-        """[own] strength of L2 for each pair of a node: of one size for all nodes, as walks repeat each purchase alike often."""
+        """[own] strength of L2 for each pair of a node: pairs grow with purchases, and in all each node is pulled alike."""
         purchases = np.maximum(np.load(self.plan.degree)[own], 1)
         return torch.from_numpy(self.plan.config.train.regularisation / purchases).float().to(self.device)
 
@@ -133,7 +133,7 @@ class Vasg:
             return
         keys = dropout.keys(seed, number, product[chosen])
         x = self.rows.embeddings[rows[chosen]].requires_grad_()
-        with in_halves(self.device):
+        with in_bfloat16(self.device):
             output = self.decoder(x, keys)
         error = (output.float() - self.features.of(product[chosen])).square().sum(1)  # m, ||f - f'||^2
         weighted = (weight * error).sum()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vasg import randomness
 from vasg.config import Config
-from vasg.errors import ConfigurationError, DataError, InputMissing
+from vasg.errors import ConfigurationError, DataError
 from vasg.features.components import principal_components
 from vasg.features.matrix import feature_matrix
 from vasg.training.appeal import appeal
@@ -136,8 +136,6 @@ def file_groups(warehouse: Warehouse, config: Config) -> list[FileGroup]:
         raise ConfigurationError(
             f"train.workers is {workers}, but the walks have {lanes} lanes: it must divide them evenly"
         )
-    if int(facts["walk_length"]) < 2:
-        raise DataError("table walks: walks of one node have no context; set walks.walk_length to 2 or more")
     groups = []
     directory = warehouse.path("walks")
     for start_type in ("user", "product"):
@@ -152,8 +150,6 @@ def file_groups(warehouse: Warehouse, config: Config) -> list[FileGroup]:
                 raise DataError(f"table walks: {group[0]} and its lanes differ in row groups; run generate_walks again")
             sizes = [sum(m.row_group(r).num_rows for m in metadata) for r in range(counts.pop())]
             groups.append(FileGroup(group, tuple(max(1, round(size / config.train.batch_walks)) for size in sizes)))
-    if not groups:
-        raise InputMissing("table walks is empty; run generate_walks again")
     return groups
 
 
@@ -171,7 +167,7 @@ def validation_sample(
     """Some of the warm validation pairs [n, 2], candidates [m], and which of them the pair's user is known to have bought.
 
     ``pairs`` [N, 2] of any ``split`` [N]. Only users with a train pair count: the others have no vectors to be judged by.
-    Nobody knows test pairs yet: what they tell is a candidate like others.
+    Products of test pairs stay candidates: to leave them out would be to look at the test.
     """
     validation = pairs[(split == "validation_warm") & np.isin(pairs[:, 0], pairs[split == "train", 0])]
     validation = validation[np.sort(randomness.permutation(seed, "sample", 2, len(validation))[:_SAMPLE])]

@@ -52,10 +52,10 @@ def stored(file: str) -> Vectors:
 
 
 def popularity(plan: Plan, visual: bool = True) -> Vectors:
-    """[n, 1] one for users; of the logarithm, so that it counts as a factor of the odds.
+    """[n, 1] one for users; for products a logarithm, so that popularity counts as a factor of the odds.
 
-    Every product has one purchase beforehand, or as many as its picture promises more or fewer than the mean; a cold one,
-    beside it, those that its picture promises. If it is not ``visual``, every product promises the mean.
+    A warm product has log(sold + expected / mean sold), a cold one log(1 + expected), where ``expected`` are the sales that
+    its picture promises. If it is not ``visual``, every product promises the mean.
     """
     sold = np.load(plan.degree)[plan.users :]
     expected = np.load(plan.appeal) if visual else np.full(plan.products, sold.mean(), np.float32)

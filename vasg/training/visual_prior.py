@@ -25,7 +25,7 @@ from vasg.rows import unit
 _MEMBERS = 8  # products of a cluster, at least, on average
 _SOFTNESS = 0.1  # difference of cosines that makes one cluster e times as likely as another
 _CLUSTER_SHARE = 0.5  # length of the memberships where the components have length 1
-_LOOKS = 300  # dimensions of x
+_DIMENSIONS = 300  # of x
 _LARGEST_RHO = 0.95  # so that 1 / (1 - rho) stays bounded
 _SMALLEST_RHO = 1e-4
 
@@ -80,7 +80,7 @@ def _looks(pictures: Floats, fitted: NDArray[np.int64], detail: Detail, seed: in
         clusters = MiniBatchKMeans(count, n_init=1, batch_size=2048, random_state=state).fit(components[fitted])
         centers = unit(clusters.cluster_centers_)
     joined = np.hstack([components, _membership(components, centers)])
-    pca = PCA(min(_LOOKS, joined.shape[1], len(fitted) - 1), random_state=state).fit(joined[fitted])
+    pca = PCA(min(_DIMENSIONS, joined.shape[1], len(fitted) - 1), random_state=state).fit(joined[fitted])
     looks = _whitened(pca.transform(joined), fitted)
     return looks * np.float32(looks.shape[1] ** 0.5)
 

@@ -17,7 +17,7 @@ from vasg import randomness
 # Petastorm, from its own threads, uses pyarrow calls that 14 announces to drop; requirements.txt keeps pyarrow at 14
 warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
 
-_LOOKS = 0.05  # seconds from one look of a reader's thread whether it is to stop to the next
+_POLL_SECONDS = 0.05  # seconds from one look of a reader's thread whether it is to stop to the next
 
 Walks = NDArray[np.int64]
 
@@ -86,7 +86,7 @@ def _row_groups(files: list[str]) -> Generator[Walks, None, None]:
     from petastorm import make_batch_reader
     from petastorm.workers_pool import thread_pool
 
-    thread_pool.IO_TIMEOUT_INTERVAL_S = _LOOKS  # a thousand times a second would take the training's time
+    thread_pool.IO_TIMEOUT_INTERVAL_S = _POLL_SECONDS  # a thousand times a second would take the training's time
     # always the files of the manifest, never a folder: Petastorm would unpickle a _common_metadata it finds there;
     # not percent-encoded (start_type=user would become start_type%3Duser): Petastorm does not decode
     reader: Any = make_batch_reader(

@@ -114,7 +114,7 @@ def _promised(expected: NDArray[np.float32]) -> str:
     least, most = expected.min(), expected.max()
     if least == most:
         return "pictures do not foretell sales: a new product counts as the mean one"
-    return f"by their pictures, products sell {least:.2g} to {most:.2g} times: so popular is a new one"
+    return f"by their pictures, products sell {least:.2g} to {most:.2g} times, and new ones count as that popular"
 
 
 def _baselines(plan: Plan, workers: Workers, plain: Vasg | None) -> Log:
@@ -215,7 +215,7 @@ def _mapping(plan: Plan, workers: Workers, mapping: Mapping) -> Log:
     """Stage 2: the encoder, decoder frozen, until products held out gain no more; no step without products to learn from."""
     mapping.decoder.requires_grad_(False)
     log, started = Log(), time.monotonic()
-    steps = plan.config.train.mapping.steps if mapping.taught_by else 0
+    steps = plan.config.train.mapping.steps if mapping.fitted_count else 0
     epochs = -(-steps // mapping.batches)
     for epoch in range(epochs):
         figures = mapping.epoch(epoch, min(mapping.batches, steps - epoch * mapping.batches))

@@ -51,10 +51,8 @@ def write_walks(
             state = _advance(reduce(DataFrame.union, states), edges, weighted, walks.walk_length, config.seed, scratch)
             files = state.repartition("start_type", "file").write.partitionBy("start_type", "file")
             files.parquet(address(scratch / "files"))
-        sort_file, targets = (
-            _sort_files(scratch / "files", layouts, id_type),
-            layout.targets(layouts, directory, id_type),
-        )
+        sort_file = _sort_files(scratch / "files", layouts, id_type)
+        targets = layout.targets(layouts, directory, id_type)
         parts = write_numbered(spark, len(layout.files(layouts)), sort_file, targets)
     finally:
         edges.unpersist()

@@ -87,7 +87,7 @@ class Warehouse:
         inputs = self.catalog()["stages"].get(stage, {}).get("inputs", {})
         return [table for table, digest in inputs.items() if self.has(table) and self.digest(table) != digest]
 
-    def as_published(self, table: str) -> "Warehouse":
+    def as_published(self, table: str) -> Warehouse:
         """The tables as they were when the current version of ``table`` was published: all it was made from is there.
 
         Raises InputMissing when it was never published, or ``vasg gc`` has removed all catalogs of that time.
@@ -99,7 +99,9 @@ class Warehouse:
                 then = Warehouse(self.root, catalog)
                 if not then.changed_since(entry["stage"]):
                     return then
-        raise InputMissing(f"what table {table} was made from is not published any more, nor in a catalog that is kept; run again")
+        raise InputMissing(
+            f"what table {table} was made from is not published any more, nor in a catalog that is kept; run again"
+        )
 
     def parts(self, table: str) -> list[Part]:
         """The files of the current version, in a fixed order."""
