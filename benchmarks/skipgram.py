@@ -108,7 +108,8 @@ def plan(shop: Shop, walks: Any, directory: Path, workers: int = 2) -> Plan:
     arrays = {
         "features": np.zeros((shop.products, 8), np.float16), "has_feature": np.zeros(shop.products, bool), "degree": degree,
         "pairs": np.zeros((0, 2), np.int64), "prior": np.zeros((0, 0), np.float32),
-        "smooth_prior": np.zeros((0, 0), np.float32), "pictures": np.zeros((0, 0), np.float32), "appeal": np.zeros(0, np.float32),
+        "smooth_prior": np.zeros((0, 0), np.float32), "pictures": np.zeros((0, 0), np.float32),
+        "expected_sales": np.zeros(0, np.float32),
         "validation": np.zeros((0, 2), np.int64), "candidates": np.zeros(0, np.int64), "known": np.zeros((0, 0), bool),
     }  # fmt: skip
     for name, array in arrays.items():

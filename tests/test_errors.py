@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vasg.errors import DataError, InputMissing, OutputError, TryLater
-from vasg.spark.failures import expected
+from vasg.failures import expected
 
 JAVA = "java.io.FileNotFoundException: {} (Permission denied)"
 SAID: list[Callable[[str], Exception]] = [

@@ -10,7 +10,7 @@ from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 from vasg.errors import DataError
-from vasg.spark.failures import expected
+from vasg.failures import expected
 from vasg.warehouse.parts import Target, write_numbered, write_parts
 from vasg.warehouse.tables import Warehouse, sha256
 

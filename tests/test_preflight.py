@@ -11,8 +11,8 @@ import pytest
 from cluster import Cluster
 from pyspark.errors import PySparkRuntimeError
 
+from vasg.failures import executor_fault
 from vasg.pipeline.runner import HOME
-from vasg.spark.failures import executor_fault
 
 pytestmark = pytest.mark.fault
 

@@ -8,7 +8,7 @@ from pyspark.errors import IllegalArgumentException
 from pyspark.sql import SparkSession
 
 from vasg.errors import ConfigurationError, DataError
-from vasg.spark.failures import expected
+from vasg.failures import expected
 from vasg.spark.session import _check_file_names
 
 

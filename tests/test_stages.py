@@ -287,7 +287,7 @@ def test_an_edit_of_what_decides_a_table_and_of_nothing_else_is_another_version(
     versions = [stages.code_version()]
     assert versions[0] != hashlib.sha256().hexdigest()
     readers = ("report/page.py", "analysis/ibr.py", "sweep/plan.py", "demo/planted.py")
-    for name in (*readers, "cli.py", "doctor.py", "warehouse/upkeep.py"):
+    for name in (*readers, "cli.py", "choices.py", "doctor.py", "warehouse/upkeep.py"):
         (package / name).write_text("# edited")
         assert stages.code_version() == versions[0], name
     for name in ("pipeline/job.py", "command_line.py", "scoring/gates.py", "training/stage.py"):

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from vasg.features.components import principal_components
-from vasg.training.mixed_logit import Catalogue, catalogue, mixed_logit, newton
+from vasg.training.mixed_logit import Mixture, mixed_logit, mixture, newton
 
 USERS, WARM, COLD, DIM_I = 5, 9, 3, 4
 
@@ -19,11 +19,9 @@ def rows_of(features: Any, has: Any, pairs: Any, users: int = USERS, warm: int =
     return mixed_logit(principal_components(features, has, warm, 64, 0), has, pairs, users, warm, 0)
 
 
-def drawn(generator: np.random.Generator, clusters: int, k: int) -> Catalogue:
+def drawn(generator: np.random.Generator, clusters: int, k: int) -> Mixture:
     root = generator.normal(size=(k, k)) * 0.5
-    return Catalogue(
-        np.log(generator.dirichlet(np.ones(clusters))), generator.normal(size=(clusters, k)), root @ root.T
-    )
+    return Mixture(np.log(generator.dirichlet(np.ones(clusters))), generator.normal(size=(clusters, k)), root @ root.T)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 4))
@@ -59,7 +57,7 @@ def test_the_mixture_stands_for_the_sum_over_all_products() -> None:
     generator = np.random.default_rng(1)
     looks = np.repeat(generator.normal(size=(40, 3)), 50, 0) + generator.normal(size=(2000, 3)) * 0.3
     weight, tastes = generator.uniform(1, 5, 2000), generator.normal(size=(20, 3))
-    value, slope, _ = catalogue(looks.astype(np.float32), weight, 0).log_sum(tastes)
+    value, slope, _ = mixture(looks.astype(np.float32), weight, 0).log_sum(tastes)
     scores = looks @ tastes.T + np.log(weight / weight.sum())[:, None]
     np.testing.assert_allclose(value, logsumexp(scores, axis=0), atol=0.05)
     share = np.exp(scores - logsumexp(scores, axis=0))

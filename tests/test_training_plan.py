@@ -44,7 +44,7 @@ def test_a_resumed_training_keeps_the_axes_it_began_with(tmp_path: Path) -> None
     assert prior.any()
     np.save(first.prior, -prior)  # as another processor might find them
     assert np.array_equal(np.load(made().prior), -prior)
-    Path(first.appeal).unlink()  # killed before the last of them was there: nothing has been trained on any
+    Path(first.expected_sales).unlink()  # killed before the last of them was there: nothing has been trained on any
     assert np.allclose(np.load(made().prior), prior, atol=1e-4)
 
 

@@ -46,7 +46,7 @@ def plan(directory: Path, settings: Config) -> Plan:
     user, product = np.meshgrid(np.arange(USERS), np.arange(WARM))
     arrays["pairs"] = np.column_stack([user[(user - product) % 2 == 0], product[(user - product) % 2 == 0]])
     arrays["degree"] = np.full(USERS + WARM, 5)
-    arrays["appeal"] = np.full(WARM + COLD, 5, np.float32)
+    arrays["expected_sales"] = np.full(WARM + COLD, 5, np.float32)
     arrays["validation"] = np.array([[0, USERS], [1, USERS + 1], [2, USERS + 4]])
     arrays["candidates"] = USERS + np.arange(WARM)
     arrays["known"] = arrays["candidates"] == arrays["validation"][:, 1:]

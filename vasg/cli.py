@@ -125,7 +125,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _choices(arguments: argparse.Namespace) -> int:
-    from vasg.training.choices import choices
+    from vasg.choices import choices
 
     print(choices(arguments.root), end="")
     return 0

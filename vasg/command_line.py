@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from vasg.errors import UsageError
-from vasg.spark.failures import expected, java_cause
+from vasg.failures import expected, java_cause
 
 _RUN_ID = r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,199}"
 

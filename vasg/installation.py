@@ -13,7 +13,7 @@ from vasg.machine.cores import cores
 
 _PACKAGES = ("pyspark", "torch", "horovod", "petastorm", "pyarrow", "numpy")
 # What no stage uses: it reads finished tables, puts earlier ones back, or makes what is read.
-_READERS = ("report", "analysis", "sweep", "demo", "cli.py", "doctor.py", "warehouse/upkeep.py")
+_READERS = ("report", "analysis", "sweep", "demo", "cli.py", "choices.py", "doctor.py", "warehouse/upkeep.py")
 
 
 def machine() -> str:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from vasg.analysis.drawing import BLUE, ORANGE
 from vasg.analysis.inputs import Inputs
-from vasg.analysis.relations import cosine
 from vasg.analysis.section import Section
+from vasg.analysis.separation import cosine
 from vasg.randomness import integers
 from vasg.scoring.bootstrap import mean_intervals
 

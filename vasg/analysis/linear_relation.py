@@ -14,7 +14,6 @@ from vasg.analysis.pairs import BoughtTogether
 from vasg.randomness import integers, normal
 from vasg.rows import unit
 from vasg.scoring.bootstrap import mean_intervals
-from vasg.scoring.models import train_purchases
 
 QUERIES = 10_000  # as in the paper
 NEAREST = 5
@@ -111,7 +110,7 @@ def _choices(inputs: Inputs, queries: Queries, seed: int) -> dict[str, tuple[Flo
     """Ways to choose: vectors of the queries [n, d] and of the products [P, d]."""
     places = unit(inputs.products)
     product, user, other = inputs.products[queries.product], inputs.users[queries.user], inputs.users[queries.other]
-    popular = np.log1p(train_purchases(inputs.purchases)).astype(np.float32)[:, None]
+    popular = np.log1p(inputs.purchases.per_product("train")).astype(np.float32)[:, None]
     dims, products = np.arange(_RANDOM_DIM), np.arange(len(places))
     return {
         ARITHMETIC: (product - user + other, places),

@@ -14,14 +14,11 @@ from vasg.analysis.drawing import BLUE, GREY, ORANGE, interval_dots
 from vasg.analysis.inputs import Inputs
 from vasg.analysis.pairs import Kind, Pairs, pair_sets
 from vasg.analysis.section import Section
-from vasg.analysis.separation import auc, best_threshold, correct, placements
-from vasg.rows import unit
+from vasg.analysis.separation import auc, best_threshold, correct, cosine, placements
 from vasg.scoring.bootstrap import mean_intervals
-from vasg.scoring.models import train_purchases
 
 MOST_PAIRS = 200_000  # of R in each part
 _RANK = 100  # of IBR, as in the paper
-_CHUNK = 4096  # pairs of features at a time
 _PAPER = {"inn": (0.654, 0.693), "ibr": (0.833, 0.897), "vasg": (0.794, 0.816)}  # table 3, over four Amazon data sets
 _NAMES = {"popularity": "popularity", "inn": "INN: pictures", "ibr": "IBR: trained pictures", "vasg": "VASG: vectors"}
 
@@ -60,7 +57,7 @@ def relations(inputs: Inputs, seed: int, resamples: int) -> pa.Table:
 
 
 def _scores(inputs: Inputs, looks: NDArray[np.float32], sets: dict[str, Pairs]) -> dict[str, Score]:
-    sold = np.log1p(train_purchases(inputs.purchases))
+    sold = np.log1p(inputs.purchases.per_product("train"))
     places = ibr.positions(looks, sets["train"], sets["validation"], _RANK)
     return {
         "popularity": lambda pairs: sold[pairs].sum(axis=1),
@@ -68,15 +65,6 @@ def _scores(inputs: Inputs, looks: NDArray[np.float32], sets: dict[str, Pairs]) 
         "ibr": lambda pairs: -ibr.squared_distance(places, pairs),
         "vasg": lambda pairs: cosine(inputs.products, pairs),
     }
-
-
-def cosine(rows: NDArray[Any], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
-    """[n] cosine of the two rows of each pair [n, 2]; 0 where one is all zeros."""
-    found = np.empty(len(pairs), np.float32)
-    for begin in range(0, len(pairs), _CHUNK):
-        first, second = (unit(rows[column]) for column in pairs[begin : begin + _CHUNK].T)
-        found[begin : begin + _CHUNK] = np.einsum("nd,nd->n", first, second)
-    return found
 
 
 def _rows(

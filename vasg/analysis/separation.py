@@ -5,8 +5,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vasg.rows import unit
+
+_CHUNK = 4096  # pairs at a time
+
 Scores = NDArray[np.floating[Any]]
 Shares = NDArray[np.float64]
+
+
+def cosine(rows: NDArray[Any], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """[n] cosine of the two rows of each pair [n, 2]; 0 where one is all zeros."""
+    found = np.empty(len(pairs), np.float32)
+    for begin in range(0, len(pairs), _CHUNK):
+        first, second = (unit(rows[column]) for column in pairs[begin : begin + _CHUNK].T)
+        found[begin : begin + _CHUNK] = np.einsum("nd,nd->n", first, second)
+    return found
 
 
 def best_threshold(related: Scores, unrelated: Scores) -> float:

@@ -52,6 +52,14 @@ class Purchases:
         """Which of the N pairs are in these splits."""
         return np.isin(self.split, [SPLITS.index(name) for name in splits])
 
+    def per_product(self, *splits: str) -> NDArray[np.int64]:
+        """[P] pairs of each product in these splits."""
+        return np.bincount(self.product[self.of(*splits)], minlength=self.products)
+
+    def per_user(self, *splits: str) -> NDArray[np.int64]:
+        """[U] pairs of each user in these splits."""
+        return np.bincount(self.user[self.of(*splits)], minlength=self.users)
+
     def row_starts(self, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Where each user's pairs begin, [U + 1]; of the chosen ones when only those are kept."""
         users = self.user if chosen is None else self.user[chosen]

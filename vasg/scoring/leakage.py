@@ -25,8 +25,7 @@ def check(warehouse: Warehouse, purchases: Purchases, embeddings: Embeddings) ->
     trained = embeddings.origin == ORIGINS.index("trained")
     cold_trained = purchases.is_cold & trained[purchases.users :]
     _refuse_products(purchases, cold_trained, "cold, but their embeddings were trained on purchases", "train")
-    in_train = np.bincount(purchases.user[purchases.of("train")], minlength=purchases.users) > 0
-    without = trained[: purchases.users] & ~in_train
+    without = trained[: purchases.users] & (purchases.per_user("train") == 0)
     what = "without a purchase in split train, but their embeddings were trained"
     _refuse(without, "user", purchases.user_ids, what, "train")
     _check_origin(warehouse)
@@ -47,9 +46,9 @@ def _check_pairs(purchases: Purchases) -> None:
 
 
 def _check_splits(purchases: Purchases) -> None:
-    in_train = _has_pair(purchases, "train")
-    cold_pair = _has_pair(purchases, "test_cold", "validation_cold")
-    warm_pair = _has_pair(purchases, "test_warm", "validation_warm")
+    in_train = purchases.per_product("train") > 0
+    cold_pair = purchases.per_product("test_cold", "validation_cold") > 0
+    warm_pair = purchases.per_product("test_warm", "validation_warm") > 0
     _refuse_products(purchases, cold_pair & in_train, "held out as cold, but bought in split train", "filter_users")
     _refuse_products(
         purchases, warm_pair & ~in_train, "held out as warm, but not bought in split train", "filter_users"
@@ -89,10 +88,6 @@ def _check_walks(warehouse: Warehouse, purchases: Purchases) -> None:
             f"leakage: {wrong.sum()} of {len(steps)} steps of walks are no pair of split train, the first between nodes "
             f"{one} and {other}; run generate_walks again"
         )
-
-
-def _has_pair(purchases: Purchases, *splits: str) -> NDArray[np.bool_]:
-    return np.bincount(purchases.product[purchases.of(*splits)], minlength=purchases.products) > 0
 
 
 def _refuse_products(purchases: Purchases, wrong: NDArray[np.bool_], what: str, stage: str) -> None:

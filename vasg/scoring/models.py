@@ -111,7 +111,7 @@ def random(purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model:
 
 def most_popular(purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model:
     """The number of purchases of a product in split train, the same for every user."""
-    sold = train_purchases(purchases).astype(np.float32)
+    sold = purchases.per_product("train").astype(np.float32)
     columns = catalogue(lambda chosen: sold[chosen, None], np.ones(purchases.products, np.bool_), purchases.warm, seed)
     return Model("most_popular", users, np.ones((len(users), 1), np.float32), columns)
 
@@ -125,8 +125,3 @@ def item_knn(purchases: Purchases, users: NDArray[np.int64], seed: int) -> Model
         seed,
     )
     return Model("item_knn", users, np.zeros((len(users), 1), np.float32), columns, by_neighbours=True)
-
-
-def train_purchases(purchases: Purchases) -> NDArray[np.int64]:
-    """Purchases of each product in split train, [P]."""
-    return np.bincount(purchases.product[purchases.of("train")], minlength=purchases.products)

@@ -17,7 +17,7 @@ from vasg.randomness import hash64
 from vasg.rows import unit
 from vasg.sampled_auc import share_sums
 from vasg.scoring.inputs import Purchases
-from vasg.scoring.models import Catalogue, Model, catalogue, train_purchases
+from vasg.scoring.models import Catalogue, Model, catalogue
 from vasg.scoring.product import singles
 
 POPULARITY_WEIGHTS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -53,7 +53,7 @@ def pictures(purchases: Purchases, features: NDArray[Any], has_feature: NDArray[
     for begin in range(0, len(features), step):
         norm[begin : begin + step] = np.linalg.norm(singles(features[begin : begin + step]), axis=1)
     norm[norm == 0] = 1.0
-    return Pictures(features, norm, has_feature, np.log1p(train_purchases(purchases)).astype(np.float32))
+    return Pictures(features, norm, has_feature, np.log1p(purchases.per_product("train")).astype(np.float32))
 
 
 def picture_catalogue(pictures: Pictures, purchases: Purchases, seed: int) -> Catalogue:

@@ -76,9 +76,8 @@ def uncovered(
     """
     has_vector = embeddings.origin >= 0
     scored, is_cold = has_vector[purchases.users :], purchases.is_cold
-    has_train = np.bincount(purchases.user[purchases.of("train")], minlength=purchases.users) > 0
     user_reason = np.select(
-        [~has_train, ~has_vector[: purchases.users], lengths == 0],
+        [purchases.per_user("train") == 0, ~has_vector[: purchases.users], lengths == 0],
         ["no purchase in the training data", "no embedding", "no product is left to recommend"], "",
     )  # fmt: skip
     product_reason = np.select(

@@ -119,7 +119,7 @@ def _kinds(job: Job, purchases: Purchases, drawn: Config) -> dict[str, NDArray[n
         cold = job.warehouse.read(job.spark, "nodes").where("is_cold").select(F.col("id").alias("product_id"))
         ids = held_out(cold, drawn.seed, fraction).toPandas()["product_id"]
         removed = pc.is_in(purchases.product_ids, pa.array(ids, pa.large_string())).to_numpy(zero_copy_only=False)
-    few = models.train_purchases(purchases) <= _FEW
+    few = purchases.per_product("train") <= _FEW
     return {
         "cold_natural": nodes[purchases.is_cold & ~removed],
         "cold_held_out": nodes[purchases.is_cold & removed],

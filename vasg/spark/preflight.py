@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from vasg.errors import ConfigurationError
+from vasg.failures import MEND
 from vasg.installation import code_version, made_with
-from vasg.spark.failures import MEND
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -18,7 +18,7 @@ def preflight(context: SparkContext) -> None:
     """Let one task for each core that is there now look what it runs on.
 
     Raises ConfigurationError where that is another version of a package, or of this code, than the driver's. Executors
-    that come later are not asked; what they lack shows in the errors of tasks (``vasg.spark.failures``), here as later.
+    that come later are not asked; what they lack shows in the errors of tasks (``vasg.failures``), here as later.
     """
     expected = _facts()
     cores = context.defaultParallelism

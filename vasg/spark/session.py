@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from vasg.errors import ConfigurationError, TryLater
-from vasg.spark.failures import expected, java_cause
+from vasg.failures import expected, java_cause
 from vasg.spark.preflight import preflight
 
 # Results depend on these, so they are set here and not left to a properties file.

@@ -40,16 +40,16 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class Mixture:
     """The products as a mixture of normal distributions, each product weighing what is bought of it."""
 
     log_share: Doubles  # [C]
     centres: Doubles  # [C, k]
     within: Doubles  # [k, k] covariance around the centres
 
-    def along(self, axes: Doubles) -> "Catalogue":
+    def along(self, axes: Doubles) -> "Mixture":
         """The same where a taste z [k] is ``axes`` u: all that counts are inner products."""
-        return Catalogue(self.log_share, self.centres @ axes, axes.T @ self.within @ axes)
+        return Mixture(self.log_share, self.centres @ axes, axes.T @ self.within @ axes)
 
     @cached_property
     def _products(self) -> Floats:
@@ -86,11 +86,11 @@ def mixed_logit(
     looks = looks / np.float32(max(float(looks[fitted_products(has_feature, warm), 0].std()), 1e-12))
     bought = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (users, len(looks)))
     sold = np.flatnonzero(has_feature[:warm])
-    found = catalogue(looks[sold], 1.0 + bought.sum(0)[sold], seed)
+    found = mixture(looks[sold], 1.0 + bought.sum(0)[sold], seed)
     return np.concatenate([_tastes(found, bought.sum(1), bought @ looks.astype(np.float64), threads), looks])
 
 
-def catalogue(looks: Floats, weight: Doubles, seed: int) -> Catalogue:
+def mixture(looks: Floats, weight: Doubles, seed: int) -> Mixture:
     """Products of ``looks`` [n, k] that weigh ``weight`` [n], by clusters of like pictures."""
     count = max(1, min(_CLUSTERS, len(looks) // _MEMBERS))
     clusters = MiniBatchKMeans(count, n_init=1, batch_size=4096, random_state=seed_of_32_bits(seed))
@@ -100,10 +100,10 @@ def catalogue(looks: Floats, weight: Doubles, seed: int) -> Catalogue:
     member, share = member[share > 0], share[share > 0]
     centres = (member @ looks) / share[:, None]
     seconds = (looks * weight[:, None]).T @ looks - (centres * share[:, None]).T @ centres
-    return Catalogue(np.log(share / share.sum()), centres, seconds / share.sum())
+    return Mixture(np.log(share / share.sum()), centres, seconds / share.sum())
 
 
-def _tastes(found: Catalogue, count: Doubles, total: Doubles, threads: int) -> Floats:
+def _tastes(found: Mixture, count: Doubles, total: Doubles, threads: int) -> Floats:
     """[U, k] modes; users of ``count`` [U] purchases whose pictures add up to ``total`` [U, k]."""
     buyers = np.flatnonzero(count)
     sample = spread(buyers, _FITTED_USERS)
@@ -120,7 +120,7 @@ def _tastes(found: Catalogue, count: Doubles, total: Doubles, threads: int) -> F
 
 
 def _modes(
-    found: Catalogue, count: Doubles, total: Doubles, root: Doubles, tastes: Doubles, close: float, threads: int
+    found: Mixture, count: Doubles, total: Doubles, root: Doubles, tastes: Doubles, close: float, threads: int
 ) -> tuple[Doubles, Doubles]:
     """The modes [n, k] for covariance ``root root'`` of tastes, and the covariance [k, k] that they speak for (EM).
 
@@ -142,7 +142,7 @@ def _modes(
 
 
 def newton(
-    found: Catalogue, count: Doubles, total: Doubles, tastes: Doubles, close: float = _CLOSE
+    found: Mixture, count: Doubles, total: Doubles, tastes: Doubles, close: float = _CLOSE
 ) -> tuple[Doubles, Floats]:
     """Modes [n, k] of z . total - count log Z(z) - z . z / 2, and the negative second derivatives [n, k, k]
     from where the last step led there.

@@ -14,7 +14,7 @@ from vasg.config import Config
 from vasg.errors import ConfigurationError, DataError
 from vasg.features.components import principal_components
 from vasg.features.matrix import feature_matrix
-from vasg.training.appeal import appeal
+from vasg.training.expected_sales import expected_sales
 from vasg.training.visual_prior import FINE, SMOOTH, visual_prior
 from vasg.training.walk_reader import FileGroup
 from vasg.warehouse.files import write_atomically
@@ -22,7 +22,7 @@ from vasg.warehouse.tables import Warehouse
 
 Log = list[tuple[str, int, str, float]]  # what a training reports: phase, epoch, quantity, value
 
-_OF_PICTURES = ("pictures", "prior", "smooth_prior", "appeal")
+_OF_PICTURES = ("pictures", "prior", "smooth_prior", "expected_sales")
 _SAMPLE = 2000  # validation pairs, and candidates for each, at most
 
 
@@ -42,7 +42,7 @@ class Plan:
     pictures: str  # .npy [W+C, k] principal components of the features
     prior: str  # .npy [U+W+C, D] embeddings by pictures alone, in detail: where Skip-Gram starts
     smooth_prior: str  # the same without clusters of pictures
-    appeal: str  # .npy [W+C] train purchases to be expected of a product by its picture
+    expected_sales: str  # .npy [W+C] train purchases to be expected of a product by its picture
     validation: str  # .npy [n, 2] validation pairs (user, product) that weights are chosen on
     candidates: str  # .npy [m] warm products they are ranked against
     known: str  # .npy [n, m] bool: candidates the user has bought
@@ -124,7 +124,7 @@ def _of_pictures(
         "pictures": pictures,
         "prior": visual_prior(*given, dim, seed, FINE),
         "smooth_prior": visual_prior(*given, dim, seed, SMOOTH),
-        "appeal": appeal(pictures, has_feature, np.bincount(pairs[:, 1], minlength=warm), warm),
+        "expected_sales": expected_sales(pictures, has_feature, np.bincount(pairs[:, 1], minlength=warm), warm),
     }
 
 

@@ -58,7 +58,7 @@ def popularity(plan: Plan, visual: bool = True) -> Vectors:
     its picture promises. If it is not ``visual``, every product promises the mean.
     """
     sold = np.load(plan.degree)[plan.users :]
-    expected = np.load(plan.appeal) if visual else np.full(plan.products, sold.mean(), np.float32)
+    expected = np.load(plan.expected_sales) if visual else np.full(plan.products, sold.mean(), np.float32)
     log = np.concatenate([np.log(sold + expected[: plan.warm] / sold.mean()), np.log1p(expected[plan.warm :])])
     values = np.concatenate([np.ones(plan.users), log]).astype(np.float32)
     return lambda nodes: values[nodes, None]

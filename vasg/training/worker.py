@@ -104,7 +104,7 @@ def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapp
         f"train: blend: {', '.join(f'{name} {weight:g}' for name, weight in blend.weight.items())}; "
         f"{judged}{100 * kept:.1f} % of the scores' squares kept{more}"
     )
-    workers.say(f"train: {_promised(np.load(plan.appeal))}")
+    workers.say(f"train: {_promised(np.load(plan.expected_sales))}")
     log = [("blend", 1, name, value) for name, value in (blend.weight | published).items()]
     return log + [(name, 1, "validation_auc", blend.alone[name]) for name in PAIRWISE if name in blend.alone]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vasg.errors import TryLater, VasgError, error_named, first_line
-from vasg.spark.failures import expected, java_cause
+from vasg.failures import expected, java_cause
 from vasg.training.host import Host, take
 from vasg.warehouse.files import write_atomically
 

@@ -24,7 +24,7 @@ _FEWEST = 50  # products with a picture; fewer tell nothing
 Floats = NDArray[np.float32]
 
 
-def appeal(pictures: Floats, has_feature: NDArray[np.bool_], sold: NDArray[Any], warm: int) -> Floats:
+def expected_sales(pictures: Floats, has_feature: NDArray[np.bool_], sold: NDArray[Any], warm: int) -> Floats:
     """[P] train purchases to be expected of each product by its picture.
 
     ``pictures`` [P, k] are principal components, ``sold`` [warm] the train purchases of warm products. The mean of ``sold``

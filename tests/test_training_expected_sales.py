@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_shop import COLD, USERS, WARM, config, plan
 
-from vasg.training.appeal import appeal
+from vasg.training.expected_sales import expected_sales
 from vasg.training.terms import popularity
 from vasg.training.worker import _promised
 
@@ -28,14 +28,14 @@ def test_what_pictures_promise_is_found(shape: str) -> None:
     shown = pictures(1)
     truth = 0.8 * shown[:, 1] if shape == "a direction" else -0.5 * np.square(shown[:, :2]).sum(1)
     sold = np.random.default_rng(2).poisson(np.exp(1.5 + truth))[:FITTED]
-    found = np.log(appeal(shown, np.ones(P, bool), sold, FITTED))
+    found = np.log(expected_sales(shown, np.ones(P, bool), sold, FITTED))
     assert np.corrcoef(found[FITTED:], truth[FITTED:])[0, 1] > 0.97
     assert np.exp(found[:FITTED]).mean() == pytest.approx(sold.mean(), rel=0.02)
 
 
 def test_pictures_that_tell_nothing_promise_the_mean() -> None:
     sold = np.random.default_rng(3).geometric(0.1, FITTED)
-    found = appeal(pictures(3), np.ones(P, bool), sold, FITTED)
+    found = expected_sales(pictures(3), np.ones(P, bool), sold, FITTED)
     np.testing.assert_array_equal(found, np.float32(sold.mean()))
 
 
@@ -44,19 +44,19 @@ def test_best_sellers_are_not_foretold_by_chance() -> None:
     for seed in range(20):
         generator = np.random.default_rng(seed)
         sold = generator.permutation((3000 / np.arange(1, FITTED + 1)).astype(int))  # Zipf's law
-        promised += np.ptp(appeal(pictures(seed), np.ones(P, bool), sold, FITTED)) > 0
+        promised += np.ptp(expected_sales(pictures(seed), np.ones(P, bool), sold, FITTED)) > 0
     assert promised <= 2
 
 
 def test_without_a_picture_it_is_the_mean_and_nothing_of_others_changes_for_cold_ones() -> None:
     shown, has_feature = pictures(4), np.random.default_rng(4).random(P) < 0.9
     sold = np.random.default_rng(5).poisson(np.exp(1 + shown[:FITTED, 0]))
-    found = appeal(shown, has_feature, sold, FITTED)
+    found = expected_sales(shown, has_feature, sold, FITTED)
     np.testing.assert_array_equal(found[~has_feature], np.float32(sold.mean()))
     assert found[has_feature].std() > 0.1
     other = shown.copy()
     other[FITTED:] *= 30  # far from all that was seen
-    far = appeal(other, has_feature, sold, FITTED)
+    far = expected_sales(other, has_feature, sold, FITTED)
     np.testing.assert_array_equal(far[:FITTED], found[:FITTED])
     assert far.max() <= found[:FITTED].max()
     assert far.min() >= found[:FITTED].min()
@@ -75,7 +75,7 @@ def test_any_shop_has_an_answer(
     sold = generator.geometric(popularity, warm)  # all alike where it is 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = appeal(shown, generator.random(warm + cold) < seen, sold, warm)
+        found = expected_sales(shown, generator.random(warm + cold) < seen, sold, warm)
     assert found.shape == (warm + cold,)
     assert np.isfinite(found).all()
     assert (found > 0).all()
@@ -90,13 +90,13 @@ def test_a_purchase_is_given_by_what_the_picture_promises(tmp_path: Path) -> Non
     this = plan(tmp_path, config())
     sold, promised = np.arange(1, WARM + 1), np.linspace(1, 30, WARM + COLD, dtype=np.float32)
     np.save(this.degree, np.concatenate([np.ones(USERS, int), sold]))
-    np.save(this.appeal, promised)
+    np.save(this.expected_sales, promised)
     nodes = np.arange(USERS + WARM + COLD)
     found = popularity(this)(nodes)[:, 0]
     np.testing.assert_array_equal(found[:USERS], 1)
     np.testing.assert_allclose(np.exp(found[USERS:-COLD]), sold + promised[:WARM] / sold.mean(), rtol=1e-5)
     np.testing.assert_allclose(np.exp(found[-COLD:]), 1 + promised[WARM:], rtol=1e-5)
     # the baseline without pictures does not see what they promise
-    counted = popularity(replace(this, appeal="none"), visual=False)(nodes)[:, 0]
+    counted = popularity(replace(this, expected_sales="none"), visual=False)(nodes)[:, 0]
     np.testing.assert_allclose(np.exp(counted[USERS:-COLD]), 1 + sold, rtol=1e-5)
     np.testing.assert_allclose(np.exp(counted[-COLD:]), 1 + sold.mean(), rtol=1e-5)
