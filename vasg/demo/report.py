@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from vasg.command_line import Parser, complain
 from vasg.demo.oracle import oracle_vectors
 from vasg.demo.planted import Floats
+from vasg.scoring.metrics import CASES
 from vasg.warehouse.tables import Warehouse
 
 _FIRST = 10  # of a list
-_SETTINGS = [("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,15 +41,15 @@ def auc_table(warehouse: Warehouse, oracle: Path) -> str:
     metrics = warehouse.read_arrow("metrics").to_pandas()
     metrics = metrics[metrics["metric"] == "auc"]
     best = oracle_auc(warehouse, oracle)
-    lines = [f"{'AUC (95 % interval)':<16}" + "".join(f"{s + ' among ' + c:>26}" for s, c in _SETTINGS)]
-    lines.append(f"{'oracle':<16}" + "".join(f"{best[key]:>26.3f}" for key in _SETTINGS))
+    lines = [f"{'AUC (95 % interval)':<16}" + "".join(f"{case:>26}" for case in CASES.values())]
+    lines.append(f"{'oracle':<16}" + "".join(f"{best[key]:>26.3f}" for key in CASES))
     for model in metrics["model"].unique():
         rows = metrics[metrics["model"] == model].set_index(["setting", "candidates"])
-        cells = (rows.loc[key] if key in rows.index else None for key in _SETTINGS)
+        cells = (rows.loc[key] if key in rows.index else None for key in CASES)
         texts = ("-" if c is None else f"{c.value:.3f} ({c.ci_low:.3f}-{c.ci_high:.3f})" for c in cells)
         lines.append(f"{model:<16}" + "".join(f"{text:>26}" for text in texts))
     pairs = metrics.drop_duplicates("setting").set_index("setting")["n"]
-    lines.append(f"'among setting': against warm (or cold) products only. Test pairs: {dict(pairs)}.")
+    lines.append(f"Test pairs: {dict(pairs)}.")
     return "\n".join(["", *lines, ""])
 
 
@@ -59,7 +59,7 @@ def oracle_auc(warehouse: Warehouse, oracle: Path) -> dict[tuple[str, str], floa
     cold = nodes["is_cold"].to_numpy()[len(users) :]
     pairs = warehouse.read_arrow("interactions").to_pandas()
     known = pairs.groupby("user")["product"].apply(np.array)
-    found: dict[tuple[str, str], list[float]] = {key: [] for key in _SETTINGS}
+    found: dict[tuple[str, str], list[float]] = {key: [] for key in CASES}
     tests = pairs[pairs["split"].isin(["test_warm", "test_cold"])]
     for user, product, split in tests[["user", "product", "split"]].itertuples(index=False):
         scores = products @ users[user]

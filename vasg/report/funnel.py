@@ -11,6 +11,7 @@ from vasg.config_file import load
 from vasg.report.charts import ACCENT, DROPPED, GREY, chart
 from vasg.report.page import Block, Chapter, Grid, Picture, Pictures, count
 from vasg.report.run import Run
+from vasg.scoring.inputs import SPLITS
 from vasg.warehouse.publication import CONFIG
 
 
@@ -29,9 +30,7 @@ def purchases(run: Run) -> list[Step]:
     if not read or not split:
         return []
     settings = load(run.warehouse.path("interactions") / CONFIG).split  # of the run that counted
-    taking_part = {
-        name: split[name] for name in ("train", "validation_warm", "validation_cold", "test_warm", "test_cold")
-    }
+    taking_part = {name: split[name] for name in SPLITS}
     held_out = {f"held out: {name.replace('_', ', ')}": n for name, n in taking_part.items() if name != "train"}
     return _balanced([
         Step("raw records", read["reviews read"], _bad(read, "reviews")),

@@ -10,12 +10,9 @@ from vasg.report.charts import ACCENT, GREY, chart
 from vasg.report.page import Block, Chapter, Grid, Picture, Pictures, count, interval
 from vasg.report.paper import published_auc, published_relations
 from vasg.scoring.bootstrap import FEWEST_PAIRS
+from vasg.scoring.metrics import CASES
 from vasg.scoring.models import PUBLISHED
 
-_GROUPS = {
-    ("warm", "setting"): "warm among warm", ("warm", "all"): "warm among all",
-    ("cold", "setting"): "cold among cold", ("cold", "all"): "cold among all",
-}  # fmt: skip
 _WHERE = {
     ("warm", "setting"): "Among warm products", ("warm", "all"): "With a warm one among all products",
     ("cold", "setting"): "Among cold products", ("cold", "all"): "With a cold one among all products",
@@ -102,7 +99,7 @@ def _named(leads: Sequence[Measured]) -> str:
 
 def auc_chapter(metrics: Metrics) -> Chapter:
     """AUC of all models, measured and published."""
-    groups = [key for key in _GROUPS if (*key, "auc") in metrics]
+    groups = [key for key in CASES if (*key, "auc") in metrics]
     if not groups:
         return Chapter("AUC", [_NOTHING], [published_auc(), published_relations()])
     text = (
@@ -112,10 +109,10 @@ def auc_chapter(metrics: Metrics) -> Chapter:
     )
     charts = [_auc_picture(setting, metrics[setting, "setting", "auc"]) for setting, c in groups if c == "setting"]
     intervals = "AUC with 95 % intervals, the best of each column in colour."
-    blocks: list[Block] = [Pictures(charts), _auc_grid(metrics, groups, [_GROUPS[key] for key in groups], intervals)]
+    blocks: list[Block] = [Pictures(charts), _auc_grid(metrics, groups, [CASES[key] for key in groups], intervals)]
     if any((*key, "auc_lead") in metrics for key in groups):
         blocks.append(_lead_grid(metrics, groups))
-    kinds = [(setting, c) for setting, c, metric in metrics if metric == "auc" and (setting, c) not in _GROUPS]
+    kinds = [(setting, c) for setting, c, metric in metrics if metric == "auc" and (setting, c) not in CASES]
     if kinds:
         head = [f"{s.replace('_', ' ')} among {'all' if c == 'all' else s.partition('_')[0]}" for s, c in kinds]
         blocks.append(_auc_grid(metrics, kinds, head, _KINDS))
@@ -147,7 +144,7 @@ def _auc_picture(setting: str, found: dict[str, Measured]) -> Picture:
         f"intervals (from {FEWEST_PAIRS} pairs on), the dashed line is guessing. Intervals of two models may overlap although "
         "one leads: see the paired leads below. From the table metrics."
     )
-    alt = f"AUC by model, {_GROUPS[setting, 'setting']}: {values}"
+    alt = f"AUC by model, {CASES[setting, 'setting']}: {values}"
     return Picture(_dots(ordered, f"{setting.capitalize()} products"), alt, caption)
 
 
@@ -188,7 +185,7 @@ def _lead_grid(metrics: Metrics, groups: Sequence[tuple[str, str]]) -> Grid:
         "How far the AUC of vasg is above each baseline's, paired over the same test pairs, with 95 % intervals. Clear "
         f"leads, with the whole interval above zero and from {FEWEST_PAIRS} pairs on, are in colour. Table metrics, auc_lead."
     )
-    return Grid(caption, ["vasg over", *(_GROUPS[key] for key in groups)], rows, frozenset(clear))
+    return Grid(caption, ["vasg over", *(CASES[key] for key in groups)], rows, frozenset(clear))
 
 
 def _is_clear(lead: Measured) -> bool:
@@ -218,5 +215,5 @@ def _best(models: Sequence[str], columns: Sequence[dict[str, Measured]]) -> froz
 
 def _models(metrics: Metrics) -> list[str]:
     """All models, the best first on warm products, or on cold ones where there is nothing else."""
-    found = next(metrics[(*key, "auc")] for key in _GROUPS if (*key, "auc") in metrics).values()
+    found = next(metrics[(*key, "auc")] for key in CASES if (*key, "auc") in metrics).values()
     return [measured.model for measured in sorted(found, key=lambda measured: -measured.value)]

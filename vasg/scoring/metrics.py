@@ -11,6 +11,11 @@ from vasg import schemas
 from vasg.scoring.bootstrap import intervals
 from vasg.scoring.models import PUBLISHED
 
+CASES = {  # (setting, candidates) that every comparison shows, and what people call them
+    ("warm", "setting"): "warm among warm", ("warm", "all"): "warm among all",
+    ("cold", "setting"): "cold among cold", ("cold", "all"): "cold among all",
+}  # fmt: skip
+
 
 def metrics(
     pair_ranks: pa.Table,

@@ -10,12 +10,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vasg.scoring.bootstrap import FEWEST_PAIRS, mean_intervals
-from vasg.scoring.metrics import auc
+from vasg.scoring.metrics import CASES, auc
 from vasg.scoring.models import PUBLISHED
 from vasg.sweep.plan import Run
 from vasg.warehouse.tables import Warehouse
 
-CASES = (("warm", "setting"), ("warm", "all"), ("cold", "setting"), ("cold", "all"))
 _RESAMPLES = 1000
 
 

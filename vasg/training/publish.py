@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.rows import unit
-from vasg.training import baselines
+from vasg.training.beside import PAIRWISE, file_of
 from vasg.training.blend import Blend
 from vasg.training.compress import Compression, Moments, compression
 from vasg.training.mapping import Mapping, cold_products
@@ -112,7 +112,20 @@ def write_skipgram(plan: Plan, workers: Workers, model: Vasg, blend: Blend | Non
         factors, is_user = blend.factors(), (nodes < plan.users)[:, None]
         columns = [found(nodes) * np.where(is_user, factors.get(name, 0.0), 1.0) for name, found in terms.items()]
         vectors = np.hstack(columns).astype(np.float32)
-    baselines.write(plan, "skipgram", workers.index, nodes, vectors)
+    _write_baseline(plan, "skipgram", workers.index, nodes, vectors)
+
+
+def write_pairwise(plan: Plan, workers: Workers) -> None:
+    """Publish bpr and vbpr, as far as they are configured, from where training left them."""
+    names = [name for name in PAIRWISE if plan.is_baseline(name)]
+    has_feature, has_bought = np.load(plan.has_feature), np.load(plan.degree)[: plan.users] > 0
+    for name in names if workers.index == 0 else []:
+        vectors = np.load(file_of(plan, name), mmap_mode="r")
+        scored = np.arange(plan.products) < plan.warm
+        if name == "vbpr":
+            scored |= has_feature  # bpr knows nothing of a cold product
+        nodes = np.concatenate([np.flatnonzero(has_bought), plan.users + np.flatnonzero(scored)])
+        _write_baseline(plan, name, 0, nodes, np.asarray(vectors[nodes]))
 
 
 def _own_nodes(plan: Plan, workers: Workers, model: Vasg, mapping: Mapping) -> NDArray[np.int64]:
@@ -141,3 +154,11 @@ def _write(plan: Plan, workers: Workers, nodes: NDArray[np.int64], vectors: NDAr
     target = Path(plan.output) / f"part-{workers.index:05d}.parquet"
     pq.write_table(table, target, compression="zstd", use_dictionary=False)
     workers.barrier()
+
+
+def _write_baseline(plan: Plan, model: str, worker: int, nodes: NDArray[np.int64], vectors: NDArray[Any]) -> None:
+    """Add vectors [n, d] of ``nodes`` [n] to the table baseline_embeddings."""
+    kind = schemas.TABLES["baseline_embeddings"].arrow()
+    columns = [pa.array([model] * len(nodes)), pa.array(nodes, pa.int64()), schemas.list_column(vectors)]
+    target = Path(plan.baselines) / f"part-{model}-{worker:05d}.parquet"
+    pq.write_table(pa.table(columns, names=kind.names).cast(kind), target, compression="zstd", use_dictionary=["model"])

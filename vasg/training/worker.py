@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,13 @@ from vasg.errors import ConfigurationError
 from vasg.machine.cores import cores
 from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
-from vasg.training.baselines import skip_gram_plan, write_pairwise
 from vasg.training.beside import PAIRWISE, learn_beside, pairwise_log
 from vasg.training.blend import blended_terms, choose
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
 from vasg.training.model import Vasg
 from vasg.training.plan import Log, Plan
-from vasg.training.publish import write_blend, write_paper, write_skipgram
+from vasg.training.publish import write_blend, write_pairwise, write_paper, write_skipgram
 from vasg.training.terms import popularity, trained
 from vasg.training.walk_reader import batches, steps_per_epoch
 from vasg.training.workers import Workers
@@ -90,7 +90,14 @@ def _plain(plan: Plan, workers: Workers, features: Features) -> tuple[Vasg | Non
     if not (plan.may_count("plain_skipgram") or plan.is_baseline("skipgram")):
         return None, Log()
     plain = Vasg(plan, workers, features, features.device, visual=False)
-    return plain, skip_gram_epochs(skip_gram_plan(plan), workers, plain, "plain_skipgram")
+    return plain, skip_gram_epochs(_plain_plan(plan), workers, plain, "plain_skipgram")
+
+
+def _plain_plan(plan: Plan) -> Plan:
+    """The same walks and settings, checkpoints of its own."""
+    directory = Path(plan.checkpoints) / "skipgram"
+    directory.mkdir(exist_ok=True)
+    return replace(plan, checkpoints=str(directory))
 
 
 def _publish(plan: Plan, workers: Workers, model: Vasg, plain: Vasg | None, mapping: Mapping) -> Log:
