@@ -107,6 +107,13 @@ def test_only_chosen_products_in_full_row_groups(spark: SparkSession, tmp_path: 
     assert digests[0] == digests[1]
 
 
+def test_an_address_of_a_local_file_is_its_path(tmp_path: Path) -> None:
+    """Nothing in it is encoded, as in the addresses of reviews."""
+    path = write(tmp_path / "f%20 [1].b", [(b"B000000001", [1.0] * 300)])
+    for address in (path, f"file:{path}", f"file://{path}"):
+        assert feature_file(Features(path=str(address), dim=300)).records == 1
+
+
 @pytest.mark.fault
 def test_size_is_checked_before_reading(tmp_path: Path) -> None:
     path = write(tmp_path / "f.b", [(b"B000000001", [1.0] * 300)] * 50)

@@ -18,6 +18,7 @@ from vasg import schemas
 from vasg.config import Features
 from vasg.errors import ConfigurationError, DataError, InputMissing, first_line
 from vasg.ingest.rejects import Records, separated
+from vasg.spark.paths import without_scheme
 from vasg.warehouse.parts import write_parts
 from vasg.warehouse.publication import Part
 
@@ -126,6 +127,7 @@ def _ids(records: NDArray[Any]) -> NDArray[np.bytes_]:
 
 def _filesystem(path: str) -> tuple[pa.fs.FileSystem, str]:
     """Where the file is. Raises ConfigurationError for an address that Arrow cannot open."""
+    path = without_scheme(path)  # in which nothing is encoded, as for Spark
     if "://" not in path:
         return pa.fs.LocalFileSystem(), path
     try:
