@@ -88,7 +88,7 @@ def draw_examples(inputs: Inputs, config: Config, result: LinearRelation) -> Fig
                 hit = width == NEAREST and bool(result.bought[i, j])
                 _show(grid[i, start + j], pictures.get(names[int(product)]), hit)
             if i == 0:
-                grid[0, start + width // 2].set_title(title, fontsize=9)
+                grid[0, start + width // 2].set_title(title, loc="center", fontsize=9, fontweight="normal")
             start += width + 1
     return figure
 
@@ -108,7 +108,7 @@ def _show(axes: Axes, picture: NDArray[np.uint8] | None, hit: bool) -> None:
     axes.set_axis_on()
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set(color=BLUE if hit else GREY, linewidth=3 if hit else 0.5)
+    axes.spines[:].set(visible=True, color=BLUE if hit else GREY, linewidth=3 if hit else 0.5)
     if picture is None:
         axes.text(0.5, 0.5, "no\npicture", ha="center", va="center", fontsize=6, transform=axes.transAxes)
     else:

@@ -146,7 +146,7 @@ def draw(inputs: Inputs, config: Config, plane: Plane) -> Figure:
     if len(plane.users):
         axes.set_xticks([])  # places of t-SNE have no unit
         axes.set_yticks([])
-        figure.legend(handles=_legend(plane, bool(pictures)), loc="outside lower center", ncols=5, frameon=False)
+        figure.legend(handles=_legend(plane, bool(pictures)), loc="outside lower center", ncols=5, fontsize=8.5)
     return figure
 
 

@@ -107,7 +107,7 @@ def draw(table: pa.Table) -> Figure:
                 label = "the paper, Amazon data" if name == "inn" else None
                 axes.plot([low, high], [names.index(name)] * 2, color=GREY, linewidth=6, alpha=0.5, label=label)
             handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 
