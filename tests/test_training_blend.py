@@ -16,8 +16,7 @@ from threadpoolctl import threadpool_info
 from training_shop import COLD, USERS, WARM, baselines, config, embeddings, plan
 
 from vasg import sampled_auc
-from vasg.training import beside
-from vasg.training.beside import BESIDE, file_of, learn_beside
+from vasg.training import without_walks
 from vasg.training.blend import _WEIGHTS, Blend, blended_terms, choose
 from vasg.training.compress import Moments, compression
 from vasg.training.features import Features
@@ -27,6 +26,7 @@ from vasg.training.plan import Plan, interactions, validation_sample
 from vasg.training.publish import write_blend
 from vasg.training.terms import Vectors, all_terms
 from vasg.training.validation import Sample
+from vasg.training.without_walks import WITHOUT_WALKS, file_of, learn_without_walks
 from vasg.training.worker import train
 from vasg.training.workers import Workers
 from vasg.warehouse.tables import Warehouse
@@ -46,7 +46,7 @@ def trained(directory: Path, **settings: Any) -> tuple[Plan, Vasg, Vasg, Mapping
     workers, device = Workers(1), torch.device("cpu")
     features = Features(this.features, this.has_feature, WARM, device)
     model = Vasg(this, workers, features, device)
-    learn_beside(this, workers, Event())
+    learn_without_walks(this, workers, Event())
     plain = Vasg(this, workers, features, device, visual=False)
     return this, model, plain, Mapping(this, workers, model.rows, model.decoder, features)
 
@@ -132,7 +132,7 @@ def test_what_cannot_count_is_not_trained(tmp_path: Path) -> None:
     this = replace(plan(tmp_path, config(blend={"vbpr": 0.0, "skipgram": 0.0})), evaluated=False)
     np.save(this.validation, np.empty((0, 2), np.int64))
     log = train(Workers(1), this)
-    assert {name for name in BESIDE if file_of(this, name).exists()} == {"bpr", "mixed_logit"}
+    assert {name for name in WITHOUT_WALKS if file_of(this, name).exists()} == {"bpr", "mixed_logit"}
     assert not {"skipgram", "mapping", "plain_skipgram"} & {phase for phase, *_ in log}
     assert np.isfinite(embeddings(this)).all()
 
@@ -153,11 +153,11 @@ def test_many_cores_learn_the_same_terms(tmp_path: Path, monkeypatch: pytest.Mon
     for count in (1, 16):
         (tmp_path / str(count)).mkdir()
         this = plan(tmp_path / str(count), config())
-        monkeypatch.setattr(beside, "cores", lambda count=count: count)
-        learn_beside(this, Workers(1), Event())
-        found[count] = {name: np.load(file_of(this, name)) for name in BESIDE}
+        monkeypatch.setattr(without_walks, "cores", lambda count=count: count)
+        learn_without_walks(this, Workers(1), Event())
+        found[count] = {name: np.load(file_of(this, name)) for name in WITHOUT_WALKS}
     assert all(np.ptp(vectors, axis=0).any() for vectors in found[1].values())
-    for name in BESIDE:
+    for name in WITHOUT_WALKS:
         np.testing.assert_array_equal(found[1][name], found[16][name], err_msg=name)
     assert [pool["num_threads"] for pool in threadpool_info()] == before
 

@@ -209,7 +209,7 @@ def test_nobody_waits_for_terms_when_training_beside_it_fails(tmp_path: Path, mo
         ended.append(stop.wait(60))
         raise CancelledError
 
-    monkeypatch.setattr(worker, "learn_beside", slow)
+    monkeypatch.setattr(worker, "learn_without_walks", slow)
     with (
         pytest.raises(SystemExit),
         worker._learned_beside(plan(tmp_path, config()), Workers(1), torch.device("cuda")),
@@ -229,7 +229,7 @@ def test_nobody_waits_for_terms_when_told_to_end(tmp_path: Path, monkeypatch: py
         ended.append(stop.wait(60))
         raise CancelledError
 
-    monkeypatch.setattr(worker, "learn_beside", slow)
+    monkeypatch.setattr(worker, "learn_without_walks", slow)
     with (
         ends_in_order(),
         pytest.raises(SystemExit),

@@ -1,16 +1,20 @@
-"""Pictures as few numbers: the principal components of the image features."""
+"""Pictures as few numbers: the principal components of the image features, and what else is fitted on some of many."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
+from vasg.machine.cores import cores
 from vasg.randomness import seed_of_32_bits
-from vasg.rows import spread, transformed, unit
+from vasg.rows import unit
 
 Floats = NDArray[np.float32]
+_BATCH = 1024  # rows at a time: 16 MiB of features of 4,096
 _LEAST = 1e-5  # deviation, as a share of the length of the rows, below which a component is rounding
 
 
@@ -39,3 +43,24 @@ def principal_components(
 def fitted_products(has_feature: NDArray[np.bool_], warm: int) -> NDArray[np.int64]:
     """The warm products that what is learned of pictures is learned from: evenly spread, so many as it takes."""
     return spread(np.flatnonzero(has_feature[:warm]))
+
+
+def spread(products: NDArray[np.int64], most: int = 20_000) -> NDArray[np.int64]:
+    """At most ``most`` of the products, evenly spread: what is fitted on features needs no more."""
+    return products[:: max(1, -(-len(products) // most))]
+
+
+def transformed(
+    features: NDArray[Any], has_feature: NDArray[np.bool_], size: int, function: Callable[[NDArray[np.float32]], Any]
+) -> NDArray[np.float32]:
+    """[P, size] what ``function`` makes of rows of features as float32, some at a time; zero without a feature."""
+    result = np.zeros((len(features), size), np.float32)
+
+    def transform(begin: int) -> None:
+        part = slice(begin, begin + _BATCH)
+        result[part] = function(features[part].astype(np.float32))
+
+    with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:  # numpy converts on one core
+        list(pool.map(transform, range(0, len(features), _BATCH)))
+    result[~has_feature] = 0
+    return result

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import PoissonRegressor
 from sklearn.preprocessing import PolynomialFeatures
 
-from vasg.features.components import fitted_products
-from vasg.rows import transformed
+from vasg.features.components import fitted_products, transformed
 
 _COMPONENTS, _SQUARED = 64, 8
 _PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)  # on coefficients, strongest first; products held out choose

@@ -22,9 +22,8 @@ from scipy.sparse import csr_array
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from vasg.features.components import fitted_products
+from vasg.features.components import fitted_products, spread
 from vasg.randomness import seed_of_32_bits
-from vasg.rows import spread
 
 _COMPONENTS = 64
 _CLUSTERS, _MEMBERS = 512, 8  # of the catalogue, and products of one, at least, on average

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from vasg import schemas
 from vasg.rows import unit
-from vasg.training.beside import PAIRWISE, file_of
 from vasg.training.blend import Blend
 from vasg.training.compress import Compression, Moments, compression
 from vasg.training.mapping import Mapping, cold_products
@@ -20,6 +19,7 @@ from vasg.training.model import Vasg
 from vasg.training.plan import Plan
 from vasg.training.terms import Floats, Vectors, skipgram
 from vasg.training.validation import Sample
+from vasg.training.without_walks import PAIRWISE, file_of
 from vasg.training.workers import Workers
 
 _CHUNK = 65_536

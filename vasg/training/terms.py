@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vasg.training.beside import BESIDE, file_of
 from vasg.training.mapping import Mapping
 from vasg.training.plan import Plan
 from vasg.training.sharded import ShardedRows
+from vasg.training.without_walks import WITHOUT_WALKS, file_of
 
 _CHUNK = 65_536  # rows that are summed up at a time
 Floats = NDArray[np.float32]
@@ -37,7 +37,7 @@ Vectors = Callable[[NDArray[np.int64]], Floats]  # nodes [n] ascending -> [n, d]
 def all_terms(plan: Plan, rows: ShardedRows, plain: ShardedRows | None, mapping: Mapping) -> dict[str, Vectors]:
     """The vectors of every term that may count. ``plain`` are the rows trained without pictures, if they were."""
     files = {name: getattr(plan, name) for name in ("prior", "smooth_prior")}
-    files |= {name: str(file_of(plan, name)) for name in BESIDE if plan.may_count(name)}
+    files |= {name: str(file_of(plan, name)) for name in WITHOUT_WALKS if plan.may_count(name)}
     terms = {"skipgram": skipgram(plan, rows, mapping)} if plan.may_count("skipgram") else {}
     terms["popularity"] = popularity(plan)
     if plain is not None:

@@ -18,7 +18,6 @@ from vasg.errors import ConfigurationError
 from vasg.machine.cores import cores
 from vasg.signals import held_back
 from vasg.training import checkpoint, collapse
-from vasg.training.beside import PAIRWISE, learn_beside, pairwise_log
 from vasg.training.blend import blended_terms, choose
 from vasg.training.features import Features
 from vasg.training.mapping import Mapping
@@ -27,6 +26,7 @@ from vasg.training.plan import Log, Plan
 from vasg.training.publish import write_blend, write_pairwise, write_paper, write_skipgram
 from vasg.training.terms import popularity, trained
 from vasg.training.walk_reader import batches, steps_per_epoch
+from vasg.training.without_walks import PAIRWISE, learn_without_walks, pairwise_log
 from vasg.training.workers import Workers
 
 _REPORT_SECONDS = 10.0
@@ -74,11 +74,11 @@ def _learned_beside(plan: Plan, workers: Workers, device: torch.device) -> Itera
     """Ends with all terms learned that need no walks: beside what is done meanwhile where a GPU does that, on a CPU after it."""
     stop = threading.Event()
     with ThreadPoolExecutor(1) as beside:
-        running = beside.submit(learn_beside, plan, workers, stop) if device.type == "cuda" else None
+        running = beside.submit(learn_without_walks, plan, workers, stop) if device.type == "cuda" else None
         try:
             yield
             if running is None:
-                running = beside.submit(learn_beside, plan, workers, stop)
+                running = beside.submit(learn_without_walks, plan, workers, stop)
             running.result()
         finally:  # told to end, nobody waits for them any more
             stop.set()

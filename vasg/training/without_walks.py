@@ -25,17 +25,21 @@ from vasg.training.workers import Workers
 from vasg.warehouse.files import write_atomically
 
 PAIRWISE = ("vbpr", "bpr")
-BESIDE = (*PAIRWISE, "co_purchases", "mixed_logit")  # in turn to one worker after another: the first is the longest
+WITHOUT_WALKS = (
+    *PAIRWISE,
+    "co_purchases",
+    "mixed_logit",
+)  # in turn to one worker after another: the first is the longest
 _CORES = 4  # that a term keeps busy: where there are more, several are learned at a time
 
 
-def learn_beside(plan: Plan, workers: Workers, stop: Event) -> None:
+def learn_without_walks(plan: Plan, workers: Workers, stop: Event) -> None:
     """Learn what may count or is a baseline, each by one worker, into files for all of them; what is there is kept.
 
     Raises CancelledError soon after ``stop`` is set.
     """
     threads = max(1, cores() // workers.local_size)
-    own = [name for number, name in enumerate(BESIDE) if number % workers.size == workers.index]
+    own = [name for number, name in enumerate(WITHOUT_WALKS) if number % workers.size == workers.index]
     wanted = [name for name in own if plan.may_count(name) or plan.is_baseline(name)]
     missing = [name for name in wanted if not file_of(plan, name).exists()]
     # each limits the threads of NumPy for a while: what was, is again when all have ended, in whatever order
@@ -61,7 +65,7 @@ def _learn(plan: Plan, workers: Workers, threads: int, stop: Event, name: str) -
 
 
 def file_of(plan: Plan, name: str) -> Path:
-    """The vectors [U+W+C, d] of a term learned beside."""
+    """The vectors [U+W+C, d] of a term that needs no walks."""
     return Path(plan.checkpoints) / f"{name}.npy"
 
 
