@@ -1,7 +1,11 @@
 """CSV and Parquet of transactions with configured column names."""
 
+import bz2
+import gzip
+import lzma
 import re
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +76,45 @@ def test_csv(spark: SparkSession, tmp_path: Path) -> None:
 def test_csv_without_rating_and_timestamp(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\ufeffproduct,user\np,u\n")
     assert parse(spark, tmp_path / "t.csv", implicit_rating=2.5, **NAMES)[0] == [("u", "p", 2.5, 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "packed", "advice"),
+    [
+        ("a.gz", gzip.compress, ""), ("a.GZ", gzip.compress, ""), ("a.bz2", bz2.compress, ""),
+        ("a.csv", gzip.compress, r"gzip; name it \*\.gz"), ("a.csv", bz2.compress, r"bzip2; name it \*\.bz2"),
+        ("a.csv.xz", lzma.compress, "xz; unpack it, or pack it with gzip"),
+        ("a.zip", lambda text: b"PK\x03\x04" + text, "zip; unpack it"),
+        ("a.lz4", lambda text: b"\x04\x22\x4d\x18" + text, "lz4; unpack it"),
+    ],
+)  # fmt: skip
+def test_packed_files_are_unpacked_or_refused(
+    spark: SparkSession, tmp_path: Path, name: str, packed: Callable[[bytes], bytes], advice: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(packed(b"user,product\nu,p\n"))
+    if advice:
+        with pytest.raises(DataError, match=f"^{re.escape(str(path))} is packed by {advice}"):
+            parse(
+                spark,
+                path,
+                format="csv",
+                user_column="user",
+                product_column="product",
+                rating_column="",
+                timestamp_column="",
+            )
+    else:
+        rows, *_ = parse(
+            spark,
+            path,
+            format="csv",
+            user_column="user",
+            product_column="product",
+            rating_column="",
+            timestamp_column="",
+        )
+        assert [row[:2] for row in rows] == [("u", "p")]
 
 
 def test_csv_folder_needs_one_header(spark: SparkSession, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from vasg.ingest.rejects import RAW_CHARACTERS
-from vasg.ingest.sources import opened
+from vasg.ingest.sources import opened, refuse_packed
 
 MAX_LINE_BYTES = 256 * 1024  # a longer line is rejected before anything parses it
 NUMBERING = ("source", "block", "position")
@@ -18,12 +18,14 @@ def read_lines(spark: SparkSession, path: str, setting: str) -> tuple[DataFrame,
     """Every line of the files as (NUMBERING, ``value``, ``fault``), and the files' URIs.
 
     ``fault`` is the reason why a line cannot be parsed at all, null for the others; ``value`` is then shortened. Lines
-    end in \\n or \\r\\n; blank ones are there too. Raises InputMissing when nothing matches ``path``.
+    end in \\n or \\r\\n; blank ones are there too. Raises InputMissing when nothing matches ``path``, DataError for a
+    packed file that Spark does not unpack.
     """
     reader = (
         spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true").option("ignoreCorruptFiles", "false")
     )
     lines, files = opened(reader.text, path, setting)
+    refuse_packed(files)
     # Spark's trim of given characters is slow on long lines: only look closer at those that begin or end with one.
     begins_blank = F.substring("value", 1, 1).isin("", " ", "\t", "\r")
     fault = F.when(F.octet_length("value") > MAX_LINE_BYTES, F.lit("line too long")).when(

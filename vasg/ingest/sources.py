@@ -19,6 +19,10 @@ _PARQUET_READER = (
 _UNREADABLE = r"Encountered error while reading file (.+?)\.\s"
 _OTHER_TYPE = r"Parquet column \[(.*?)\]\. Expected Spark type (.+?), actual Parquet type (\w+)"
 _TWINS = r"Found duplicate field\(s\) .*?: \[(.*?)\]"
+_PACKED = {  # how files begin, and the ending of the names by which Spark knows them
+    "gzip": (rb"\x1f\x8b", ".gz"), "bzip2": (rb"BZh\d1A", ".bz2"), "zip": (rb"PK\x03\x04", ""), "xz": (rb"\xfd7zXZ\x00", ""),
+    "lz4": (rb"\x04\x22\x4d\x18", ""), "zstd": (rb"\x28\xb5\x2f\xfd", ""),
+}  # fmt: skip
 SKIPPED = "files, and folders in a folder, whose names begin with _ or . are skipped"
 
 
@@ -96,6 +100,19 @@ def _parquet_fault(text: str, files: Sequence[str]) -> str:
     if twins:
         return f"{name}: names of columns differ at most in case: {twins[1]}; rename all but one, or leave them out"
     return f"{name} cannot be read as Parquet: damaged, or something else; fetch the file again"
+
+
+def refuse_packed(files: Sequence[str]) -> None:
+    """Raise DataError for a file that is packed in a way that its name does not tell Spark, or that Spark does not know."""
+    for path in map(plain, files):
+        if not Path(path).is_file():  # behind a URL
+            continue
+        with open(path, "rb") as file:
+            begin = file.read(6)
+        for how, (mark, suffix) in _PACKED.items():
+            if re.match(mark, begin) and not (suffix and path.lower().endswith(suffix)):
+                name = f"name it *{suffix}" if suffix else "unpack it, or pack it with gzip"
+                raise DataError(f"{path} is packed by {how}; {name}")
 
 
 def gzip_damage(path: Path) -> str:
