@@ -36,8 +36,8 @@ def _a_day(value: str) -> str:
 class Reviews:
     """[reviews] What was bought: reviews or transactions."""
 
-    # file, folder or glob pattern; .gz and .bz2 are read as they are; files, and folders below those that are named or matched, whose
-    # names begin with _ or . are skipped; what a URL other than file:// names is read anew by every run
+    # file, folder or glob pattern; .gz and .bz2 are read as they are; files, and folders below those that are named or
+    # matched, whose names begin with _ or . are skipped; what a URL other than file:// names is read anew by every run
     path: InputPath = ""
     format: Literal["amazon_2014", "amazon_2018", "amazon_2023", "csv", "parquet"] = "csv"
     user_column: str = "user_id"  # column names: csv and parquet only
