@@ -202,6 +202,19 @@ def test_a_model_of_another_split_is_not_scored(
     assert not warehouse.has("metrics")
 
 
+def test_walks_of_another_split_are_not_trained_on(
+    given: Shop, run_job: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warehouse, config = publish(tmp_path / "w", tables(given)), tmp_path / "c.toml"
+    _other_split(warehouse)
+    config.write_text(CONFIG)
+    assert run_job("train", config, warehouse.root) == 65
+    complaint = (
+        "vasg train: table walks was made from another version of table interactions than the one published now; run "
+    )
+    assert capsys.readouterr().err == f"{complaint}generate_walks again\n"
+
+
 def _publish_leaked_pair(given: Shop, root: Path) -> Warehouse:
     content = tables(given)
     _also_in_train(content)
