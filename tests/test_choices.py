@@ -44,6 +44,7 @@ def test_choices_by_a_handful_of_pairs_say_so(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().out.startswith("# chosen by run run on 4 validation pairs, which is too few to go by\n")
 
 
+@pytest.mark.fault
 def test_choices_are_those_of_the_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Not of a training after them whose lists a gate has refused."""
     publish(tmp_path, CHOSEN)

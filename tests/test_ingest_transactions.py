@@ -78,6 +78,7 @@ def test_csv_without_rating_and_timestamp(spark: SparkSession, tmp_path: Path) -
     assert parse(spark, tmp_path / "t.csv", implicit_rating=2.5, **NAMES)[0] == [("u", "p", 2.5, 0)]
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("name", "packed", "advice"),
     [
@@ -260,6 +261,7 @@ def test_parquet_whose_types_differ_is_not_called_damaged(spark: SparkSession, t
         parse(spark, tmp_path, format="parquet", **NAMES)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("first", "second", "complaint"),
     [

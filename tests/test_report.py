@@ -294,6 +294,7 @@ def publish_catalogue_without(product: str, root: Path) -> None:
         publication.commit("", {})
 
 
+@pytest.mark.fault
 def test_the_page_is_about_the_lists_and_what_they_were_made_from(published: Warehouse, tmp_path: Path) -> None:
     root = shutil.copytree(published.root, tmp_path / "root")
     before = page(published_run(str(root)))

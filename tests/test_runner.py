@@ -91,6 +91,7 @@ def test_a_stage_that_fails_ends_the_run_with_its_code_and_line_and_publishes_no
     assert "Running Spark version" in log
 
 
+@pytest.mark.fault
 def test_all_stages_get_the_configuration_that_the_run_began_with(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def submit(command: list[str], *_: object) -> int:
         (shop / "config.toml").write_text("no TOML any more")

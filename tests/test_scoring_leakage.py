@@ -202,6 +202,7 @@ def test_a_model_of_another_split_is_not_scored(
     assert not warehouse.has("metrics")
 
 
+@pytest.mark.fault
 def test_walks_of_another_split_are_not_trained_on(
     given: Shop, run_job: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

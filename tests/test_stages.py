@@ -257,6 +257,7 @@ def test_a_link_back_to_a_folder_above_is_not_followed_for_ever(tmp_path: Path) 
     assert sorted(found[1:]) == [tmp_path / "raw" / folder / "link" / "a.csv" for folder in ("one", "two")]
 
 
+@pytest.mark.fault
 def test_a_name_that_java_cannot_open_is_refused(tmp_path: Path) -> None:
     for name in (b"caf\xe9.csv", b"._caf\xe9.csv"):  # the second is not read, whatever its name
         (tmp_path / os.fsdecode(name)).touch()
