@@ -96,25 +96,9 @@ def test_packed_files_are_unpacked_or_refused(
     path.write_bytes(packed(b"user,product\nu,p\n"))
     if advice:
         with pytest.raises(DataError, match=f"^{re.escape(str(path))} is packed by {advice}"):
-            parse(
-                spark,
-                path,
-                format="csv",
-                user_column="user",
-                product_column="product",
-                rating_column="",
-                timestamp_column="",
-            )
+            parse(spark, path, format="csv", **NAMES)
     else:
-        rows, *_ = parse(
-            spark,
-            path,
-            format="csv",
-            user_column="user",
-            product_column="product",
-            rating_column="",
-            timestamp_column="",
-        )
+        rows, *_ = parse(spark, path, format="csv", **NAMES)
         assert [row[:2] for row in rows] == [("u", "p")]
 
 
