@@ -89,9 +89,8 @@ def test_workers_of_a_host_exchange_and_add_up(size: int) -> None:
             lent = this.lend(sent.flip(0)[:, None].expand(-1, 3).contiguous(), order, few, counts)
             assert lent[:, 0].tolist() == rows[-1]
         none = torch.cat(this.alltoall(torch.zeros(0, 3), [0] * size)[0])
-        sums = [
-            this.allreduce(*(torch.arange(n) * (index + 1.0)).split([1, n - 1])) for n in (1, large)
-        ]  # the buffers grow
+        # the buffers grow
+        sums = [this.allreduce(*(torch.arange(n) * (index + 1.0)).split([1, n - 1])) for n in (1, large)]
         return rows, none.shape, sums
 
     with ThreadPoolExecutor(size) as pool:

@@ -111,8 +111,8 @@ def refuse_packed(files: Sequence[str]) -> None:
             begin = file.read(6)
         for how, (mark, suffix) in _PACKED.items():
             if re.match(mark, begin) and not (suffix and path.lower().endswith(suffix)):
-                name = f"name it *{suffix}" if suffix else "unpack it, or pack it with gzip"
-                raise DataError(f"{path} is packed by {how}; {name}")
+                advice = f"name it *{suffix}" if suffix else "unpack it, or pack it with gzip"
+                raise DataError(f"{path} is packed by {how}; {advice}")
 
 
 def gzip_damage(path: Path) -> str:

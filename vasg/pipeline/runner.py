@@ -82,7 +82,8 @@ def _say(text: str, screen: TextIO | None = None) -> None:
     try:
         print(text, end="", file=screen, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), screen.fileno())
+        with open(os.devnull, "wb") as nobody:
+            os.dup2(nobody.fileno(), screen.fileno())
 
 
 def _run_stage(this: Stage, command: list[str], directory: Path) -> tuple[int, dict[str, Any]]:

@@ -126,17 +126,17 @@ def _outside(pattern: str) -> Any:
     matches = {local}.union(*found)  # a name may look like a pattern
     files = sorted({path for match in matches for path in _files(Path(match))})
     for path in files:
-        if not str(path).isprintable() and not path.name.startswith((".", "_")):
-            _check_name(path)
+        _check_name(path)
     return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()] or uuid.uuid4().hex
 
 
 def _check_name(path: Path) -> None:
-    """Raise DataError for a name that is not UTF-8: Java cannot open such a file, and Spark passes over it."""
+    """Raise DataError for a name that is not UTF-8, unless it is skipped anyway: Spark passes over what Java cannot open."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise DataError(f"{path}: the name is not UTF-8, so Spark does not see the file; rename it") from None
+        if not path.name.startswith((".", "_")):
+            raise DataError(f"{path}: the name is not UTF-8, so Spark does not see the file; rename it") from None
 
 
 def _globs(pattern: str) -> list[str]:

@@ -12,7 +12,6 @@ from vasg.report.charts import ACCENT, DROPPED, GREY, chart
 from vasg.report.page import Block, Chapter, Grid, Picture, Pictures, count
 from vasg.report.run import Run
 from vasg.scoring.inputs import SPLITS
-from vasg.warehouse.publication import CONFIG
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def purchases(run: Run) -> list[Step]:
     read, split = run.counts("preprocess_reviews"), run.counts("filter_users")
     if not read or not split:
         return []
-    settings = load(run.warehouse.path("interactions") / CONFIG).split  # of the run that counted
+    settings = load(run.warehouse.configuration("interactions")).split  # of the run that counted
     taking_part = {name: split[name] for name in SPLITS}
     held_out = {f"held out: {name.replace('_', ', ')}": n for name, n in taking_part.items() if name != "train"}
     return _balanced([

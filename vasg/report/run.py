@@ -6,7 +6,6 @@ from typing import Any
 from vasg.config import Config
 from vasg.config_file import load
 from vasg.pipeline.stages import stages
-from vasg.warehouse.publication import CONFIG
 from vasg.warehouse.tables import Warehouse
 
 
@@ -28,7 +27,7 @@ class Run:
 def published_run(root: str) -> Run:
     """The run behind the recommendations under ``root``. Raises InputMissing when there are none."""
     warehouse = Warehouse(root).as_published("recommendations")  # stages may have published since, or a gate refused
-    config = load(warehouse.path("recommendations") / CONFIG)
+    config = load(warehouse.configuration("recommendations"))
     run_id = str(warehouse.manifest("recommendations")["run_id"])
     catalog = warehouse.catalog()
     summaries = {s.name: catalog["stages"][s.name] for s in stages(config) if s.name in catalog["stages"]}

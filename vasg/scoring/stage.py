@@ -23,7 +23,6 @@ from vasg.scoring.inputs import Purchases, read_baseline, read_embeddings, read_
 from vasg.scoring.metrics import metrics
 from vasg.spark.replicated import replicate
 from vasg.split import held_out
-from vasg.warehouse.publication import CONFIG
 
 _FEW = 5  # train purchases of a product, at most, that make it few-shot
 _FROM_PICTURES = ("wboi", "visual_popular", "image_knn")
@@ -103,7 +102,7 @@ def _baselines(
 
 def _as_drawn(job: Job) -> Config:
     """The configuration of this run, with the seed and the split that the published pairs were drawn with."""
-    drawn = load(job.warehouse.path("nodes") / CONFIG)
+    drawn = load(job.warehouse.configuration("nodes"))
     return replace(job.config, seed=drawn.seed, split=drawn.split)
 
 

@@ -143,22 +143,23 @@ def _trained_nodes(plan: Plan, model: Vasg) -> NDArray[np.int64]:
 
 def _write(plan: Plan, workers: Workers, nodes: NDArray[np.int64], vectors: NDArray[Any]) -> None:
     """Vectors [n, any] of ``nodes`` [n] into this worker's file of the table embeddings."""
-    kind = schemas.TABLES["embeddings"].arrow()
     columns = [
         pa.array(nodes, pa.int64()),
         pa.array(np.where(nodes < plan.users, "user", "product")),
         pa.array(np.where(nodes < plan.users + plan.warm, "trained", "mapped")),
         schemas.list_column(vectors.astype(np.float32)),
     ]
-    table = pa.table(columns, names=kind.names).cast(kind)
-    target = Path(plan.output) / f"part-{workers.index:05d}.parquet"
-    pq.write_table(table, target, compression="zstd", use_dictionary=False)
+    _save("embeddings", columns, Path(plan.output) / f"part-{workers.index:05d}.parquet", False)
     workers.barrier()
 
 
 def _write_baseline(plan: Plan, model: str, worker: int, nodes: NDArray[np.int64], vectors: NDArray[Any]) -> None:
     """Add vectors [n, d] of ``nodes`` [n] to the table baseline_embeddings."""
-    kind = schemas.TABLES["baseline_embeddings"].arrow()
     columns = [pa.array([model] * len(nodes)), pa.array(nodes, pa.int64()), schemas.list_column(vectors)]
-    target = Path(plan.baselines) / f"part-{model}-{worker:05d}.parquet"
-    pq.write_table(pa.table(columns, names=kind.names).cast(kind), target, compression="zstd", use_dictionary=["model"])
+    _save("baseline_embeddings", columns, Path(plan.baselines) / f"part-{model}-{worker:05d}.parquet", ["model"])
+
+
+def _save(table: str, columns: list[pa.Array], target: Path, dictionary: bool | list[str]) -> None:
+    kind = schemas.TABLES[table].arrow()
+    rows = pa.table(columns, names=kind.names).cast(kind)
+    pq.write_table(rows, target, compression="zstd", use_dictionary=dictionary)

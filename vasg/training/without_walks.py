@@ -25,11 +25,8 @@ from vasg.training.workers import Workers
 from vasg.warehouse.files import write_atomically
 
 PAIRWISE = ("vbpr", "bpr")
-WITHOUT_WALKS = (
-    *PAIRWISE,
-    "co_purchases",
-    "mixed_logit",
-)  # in turn to one worker after another: the first is the longest
+# in turn to one worker after another: the first is the longest
+WITHOUT_WALKS = (*PAIRWISE, "co_purchases", "mixed_logit")
 _CORES = 4  # that a term keeps busy: where there are more, several are learned at a time
 
 

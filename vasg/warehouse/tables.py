@@ -33,7 +33,7 @@ from vasg.spark.paths import address, literal
 from vasg.warehouse.catalog import Catalogs
 from vasg.warehouse.files import make_directory, sha256
 from vasg.warehouse.lock import lock
-from vasg.warehouse.publication import MANIFEST, STAGED, Part, Publication, remove_version
+from vasg.warehouse.publication import CONFIG, MANIFEST, STAGED, Part, Publication, remove_version
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -68,6 +68,10 @@ class Warehouse:
     def path(self, table: str) -> Path:
         """Directory of the current version. Raises InputMissing when the table was never published."""
         return self._entry(table)[0]
+
+    def configuration(self, table: str) -> Path:
+        """The configuration file that the current version was made with."""
+        return self.path(table) / CONFIG
 
     def digest(self, table: str) -> str:
         """Hash of the table's content: the same files give the same digest."""
